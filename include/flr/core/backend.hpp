@@ -1,0 +1,61 @@
+// The table of a backend: what a device can do, as typed function pointers. Operations in ops/ call
+// these; nothing else knows which device it runs on.
+#pragma once
+
+#include <string>
+
+#include "flr/core/device.hpp"
+#include "flr/core/params.hpp"
+
+namespace flr {
+
+struct MapParams;  // formula/map_params.hpp
+
+template <class T>
+struct Backend {
+  using C = compute_t<T>;
+
+  void (*fill)(T* x, index_t n, C value);
+  void (*copy)(const CopyParams<T>&);
+  void (*map)(const MapParams&);
+  void (*reduce)(const ReduceParams<T>&);
+  void (*gemm)(const GemmParams<T>&);
+  void (*linear)(const LinearParams<T>&);
+  void (*linear_backward)(const LinearBackwardParams<T>&);
+  /// May decline: see supports_residual_mlp.
+  void (*residual_mlp)(const ResidualMlpParams<T>&);
+  void (*residual_mlp_backward)(const ResidualMlpBackwardParams<T>&);
+  bool (*supports_residual_mlp)(const ResidualMlpParams<T>&, std::string* why);
+  void (*norm)(const NormParams<T>&);
+  void (*norm_backward)(const NormBackwardParams<T>&);
+  void (*softmax)(const SoftmaxParams<T>&);
+  void (*softmax_backward)(const SoftmaxBackwardParams<T>&);
+  void (*sdpa)(const SdpaParams<T>&);
+  void (*sdpa_backward)(const SdpaBackwardParams<T>&);
+  void (*embedding)(const EmbeddingParams<T>&);
+  void (*embedding_backward)(const EmbeddingBackwardParams<T>&);
+  void (*gather)(const GatherParams<T>&);
+  void (*gather_backward)(const GatherBackwardParams<T>&);
+  void (*cross_entropy)(const CrossEntropyParams<T>&);
+  void (*cross_entropy_backward)(const CrossEntropyBackwardParams<T>&);
+  void (*relative_loss)(const RelativeLossParams<T>&);
+  void (*relative_loss_backward)(const RelativeLossBackwardParams<T>&);
+  void (*random)(const RandomParams<T>&);
+  void (*dropout)(const DropoutParams<T>&);
+  void (*update)(const UpdateParams<T>&);
+  /// Σ g² over n elements, in a fixed order, in double.
+  double (*sum_squares)(const T* g, index_t n);
+  /// shadow = decay · shadow + (1 − decay) · p.
+  void (*ema)(T* shadow, const T* p, index_t n, double decay);
+  /// Conversion between storage types.
+  void (*to_f32)(const T* x, float* y, index_t n);
+  void (*to_f64)(const T* x, double* y, index_t n);
+  void (*to_bf16)(const T* x, bf16* y, index_t n);
+};
+
+/// The CPU table. In the header-only form it is made here and now (cpu/table.hpp); in the compiled
+/// form the library holds it for x86-64-v2, -v3 and -v4 and chooses when the program runs.
+template <Floating T>
+const Backend<T>& cpu_backend();
+
+}  // namespace flr
