@@ -5,11 +5,12 @@
 #include <string>
 
 #include "flr/core/device.hpp"
+#include "flr/core/map_params.hpp"
 #include "flr/core/params.hpp"
 
 namespace flr {
 
-struct MapParams;  // formula/map_params.hpp
+
 
 template <class T>
 struct Backend {
