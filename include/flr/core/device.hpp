@@ -7,9 +7,12 @@ namespace flr {
 
 enum class DeviceType : unsigned char { cpu, cuda };
 
+/// A processor and, where there are several, its number: Device::cpu, Device::cuda, {cuda, 1}.
 struct Device {
   DeviceType type = DeviceType::cpu;
   int index = 0;
+
+  static const Device cpu, cuda;
 
   bool operator==(const Device&) const = default;
   bool is_cpu() const { return type == DeviceType::cpu; }
@@ -18,7 +21,7 @@ struct Device {
   }
 };
 
-inline constexpr Device cpu{DeviceType::cpu, 0};
-inline constexpr Device cuda{DeviceType::cuda, 0};
+inline constexpr Device Device::cpu{DeviceType::cpu, 0};
+inline constexpr Device Device::cuda{DeviceType::cuda, 0};
 
 }  // namespace flr

@@ -1,0 +1,61 @@
+// What is known about devices when the program runs: their pools, and the tables of a backend that
+// was linked in.
+#pragma once
+
+#include "flr/core/backend.hpp"
+#include "flr/core/memory.hpp"
+
+namespace flr {
+
+/// What a device that is not the CPU registers when its library is linked.
+struct DeviceRuntime {
+  const Backend<float>* f32 = nullptr;
+  const Backend<double>* f64 = nullptr;
+  const Backend<bf16>* bf16_ = nullptr;
+  Pool* (*pool)(int index) = nullptr;
+  void (*copy)(void* dst, Device to, const void* src, Device from, index_t bytes) = nullptr;
+};
+
+namespace detail {
+inline const DeviceRuntime*& cuda_runtime() {
+  static const DeviceRuntime* runtime = nullptr;
+  return runtime;
+}
+inline const DeviceRuntime& require_cuda() {
+  check(cuda_runtime() != nullptr,
+        "[device] this program was built without CUDA: link the CMake target flr::cuda to use {}",
+        "--device cuda");
+  return *cuda_runtime();
+}
+}  // namespace detail
+
+inline Pool& pool(Device device) {
+  return device.is_cpu() ? detail::cpu_pool() : *detail::require_cuda().pool(device.index);
+}
+
+/// The table of operations for scalars of type T on a device.
+template <Floating T>
+const Backend<T>& backend(Device device) {
+  if (device.is_cpu()) return cpu_backend<T>();
+  const DeviceRuntime& runtime = detail::require_cuda();
+  if constexpr (std::same_as<T, float>) return *runtime.f32;
+  else if constexpr (std::same_as<T, double>) return *runtime.f64;
+  else return *runtime.bf16_;
+}
+
+inline MemoryStats memory_stats(Device device = Device::cpu) { return pool(device).stats(); }
+
+/// Where memory is now and where it was at its peak, one line per use.
+inline std::string memory_table(Device device = Device::cpu) {
+  const MemoryStats s = memory_stats(device);
+  std::string text = fmt::format("memory on {:<8} {:>12} {:>12}\n", device.str(), "now", "peak");
+  for (int u = 0; u < static_cast<int>(MemoryUse::count); ++u)
+    if (s.peak_by_use[u] > 0)
+      text += fmt::format("  {:<16} {:>12} {:>12}\n", name_of(static_cast<MemoryUse>(u)),
+                          human_bytes(s.active_by_use[u]), human_bytes(s.peak_by_use[u]));
+  text += fmt::format("  {:<16} {:>12} {:>12}   (kept for reuse: {})\n", "all",
+                      human_bytes(s.active), human_bytes(s.peak), human_bytes(s.cached));
+  return text;
+}
+
+}  // namespace flr

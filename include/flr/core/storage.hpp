@@ -1,0 +1,63 @@
+// A block of device memory that tensors and their views share.
+#pragma once
+
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "flr/core/runtime.hpp"
+
+namespace flr {
+
+class Storage {
+ public:
+  /// Uninitialised memory from the device's pool.
+  Storage(index_t bytes, Device device)
+      : bytes_(bytes), device_(device), use_(detail::current_memory_use()) {
+    data_ = pool(device).take(bytes, use_);
+  }
+  ~Storage() { release(); }
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+
+  void* data() const { return data_; }
+  index_t bytes() const { return bytes_; }
+  Device device() const { return device_; }
+
+  /// Counts changes in place; a tensor saved for backward remembers the count it was saved at.
+  std::uint32_t version = 0;
+
+  /// Moves the contents into `arena` at a byte offset and lives there from now on. Every handle and
+  /// view of this storage follows.
+  void move_into(std::shared_ptr<Storage> arena, index_t byte_offset) {
+    check(arena->device_ == device_ && byte_offset + bytes_ <= arena->bytes_,
+          "[storage] an arena of {} bytes on {} cannot hold {} bytes at {}", arena->bytes_,
+          arena->device_.str(), bytes_, byte_offset);
+    void* target = static_cast<char*>(arena->data_) + byte_offset;
+    copy_bytes(target, device_, data_, device_, bytes_);
+    release();
+    data_ = target;
+    owner_ = std::move(arena);
+  }
+
+  static void copy_bytes(void* dst, Device to, const void* src, Device from, index_t bytes) {
+    if (bytes == 0) return;
+    if (to.is_cpu() && from.is_cpu()) std::memcpy(dst, src, static_cast<std::size_t>(bytes));
+    else detail::require_cuda().copy(dst, to, src, from, bytes);
+  }
+
+ private:
+  void release() {
+    if (!owner_ && data_) pool(device_).give(data_, bytes_, use_);
+    owner_.reset();
+    data_ = nullptr;
+  }
+
+  void* data_ = nullptr;
+  index_t bytes_;
+  Device device_;
+  MemoryUse use_;
+  std::shared_ptr<Storage> owner_;
+};
+
+}  // namespace flr

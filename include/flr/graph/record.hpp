@@ -1,0 +1,285 @@
+// Recording: how an operation attaches its gradient function to its result.
+//
+//   Tensor<T> y = …compute…;
+//   record("softmax", {y}, {x}, [y = save(y)](Backward& b) { … b.target<T>(0) … });
+#pragma once
+
+#include <initializer_list>
+#include <optional>
+
+#include "flr/graph/node.hpp"
+
+namespace flr {
+
+/// A tensor kept for backward: a detached handle, so that it owns no part of the graph, and the
+/// version it had.
+template <class T>
+class Saved {
+ public:
+  Saved() = default;
+  explicit Saved(const Tensor<T>& x)
+      : tensor_(x.defined() ? x.detach() : x), version_(x.defined() ? version() : 0) {}
+
+  /// The tensor; an error if it was changed in place since it was saved.
+  const Tensor<T>& get(const char* operation) const {
+    if (tensor_.defined())
+      check(version() == version_,
+            "[{}] a tensor of shape {} that backward needs was changed in place after it was used",
+            operation, tensor_.shape());
+    return tensor_;
+  }
+
+ private:
+  std::uint32_t version() const { return tensor_.impl().storage->version; }
+  Tensor<T> tensor_;
+  std::uint32_t version_ = 0;
+};
+
+template <class T>
+Saved<T> save(const Tensor<T>& x) {
+  return Saved<T>(x);
+}
+
+/// The destination of one gradient: where to write, and whether to add. Hold it until the values
+/// are written.
+template <class T>
+class GradTarget {
+ public:
+  GradTarget() = default;
+  /// Memory of the slot itself, on loan until this goes.
+  GradTarget(ImplPtr memory, GradMode mode, Node& node, int slot)
+      : tensor_(std::move(memory)), mode_(mode), node_(&node), slot_(slot), direct_(true) {
+    node.loaned(slot) = true;
+  }
+  /// Memory apart, which is added to the slot when this goes: the slot has another dtype, or is on
+  /// loan already (an operation that takes the same tensor twice).
+  GradTarget(Tensor<T> apart, Node& node, int slot)
+      : tensor_(std::move(apart)), mode_(GradMode::overwrite), node_(&node), slot_(slot) {}
+  GradTarget(GradTarget&& other) noexcept
+      : tensor_(std::move(other.tensor_)), mode_(other.mode_),
+        node_(std::exchange(other.node_, nullptr)), slot_(other.slot_), direct_(other.direct_) {}
+  GradTarget& operator=(GradTarget&&) = delete;
+  ~GradTarget() noexcept(false);
+
+  GradMode mode() const { return mode_; }
+  bool wanted() const { return mode_ != GradMode::ignore; }
+  bool accumulate() const { return mode_ == GradMode::accumulate; }
+  /// Contiguous memory of the input's shape; null when the gradient is not wanted.
+  T* data() { return wanted() ? tensor_.mutable_data() : nullptr; }
+  Tensor<T>& tensor() { return tensor_; }
+
+ private:
+  Tensor<T> tensor_;
+  GradMode mode_ = GradMode::ignore;
+  Node* node_ = nullptr;
+  int slot_ = 0;
+  bool direct_ = false;
+};
+
+namespace detail {
+
+/// Calls f with the typed handle of an untyped one.
+template <class F>
+decltype(auto) visit_floating(const ImplPtr& impl, F&& f) {
+  switch (impl->dtype) {
+    case DType::f64: return f(Tensor<double>(impl));
+    case DType::bf16: return f(Tensor<bf16>(impl));
+    default: return f(Tensor<float>(impl));
+  }
+}
+
+template <Floating T, Floating U>
+Tensor<U> convert(const Tensor<T>& x) {
+  if constexpr (std::same_as<T, U>) {
+    return x;
+  } else {
+    const Tensor<T> source = x.is_contiguous() ? x : x.clone();
+    auto y = Tensor<U>::empty(x.shape(), x.device());
+    const auto& table = backend<T>(x.device());
+    if constexpr (std::same_as<U, float>) table.to_f32(source.data(), y.mutable_data(), x.numel());
+    else if constexpr (std::same_as<U, double>)
+      table.to_f64(source.data(), y.mutable_data(), x.numel());
+    else table.to_bf16(source.data(), y.mutable_data(), x.numel());
+    return y;
+  }
+}
+
+/// dst += src, both of the same shape; dst contiguous.
+template <Floating T>
+void add_in_place(Tensor<T>& dst, const Tensor<T>& src) {
+  CopyParams<T> p{dst.shape(), broadcast_strides(src.shape(), src.strides(), dst.shape()),
+                  dst.strides(), src.data(), dst.mutable_data(), true};
+  backend<T>(dst.device()).copy(p);
+}
+
+/// Puts one contribution into a node's slot. A handle that others share is never written to.
+template <Floating G>
+void contribute(Node& node, int slot, Tensor<G> g) {
+  ImplPtr& held = node.gradient(slot);
+  if (!held) {
+    held = g.detach().ptr();
+    node.mark_written(slot);
+    return;
+  }
+  Tensor<G> sum(held);
+  if (node.stale(slot)) {
+    sum.copy_(g);
+  } else if (node.is_leaf() || (held.use_count() <= 2 && held->storage.use_count() == 1 &&
+                                held->is_contiguous())) {
+    add_in_place(sum, g);
+  } else {
+    Tensor<G> fresh = sum.clone();
+    add_in_place(fresh, g);
+    held = fresh.ptr();
+  }
+  node.mark_written(slot);
+}
+
+template <Floating T>
+void contribute_as(Node& node, int slot, const Tensor<T>& g) {
+  switch (node.outputs()[static_cast<std::size_t>(slot)].dtype) {
+    case DType::f64: return contribute(node, slot, convert<T, double>(g));
+    case DType::bf16: return contribute(node, slot, convert<T, bf16>(g));
+    default: return contribute(node, slot, convert<T, float>(g));
+  }
+}
+
+}  // namespace detail
+
+template <class T>
+GradTarget<T>::~GradTarget() noexcept(false) {
+  if (!node_) return;
+  if (direct_) node_->loaned(slot_) = false;
+  else detail::contribute_as(*node_, slot_, tensor_);
+}
+
+/// What a node's gradient function sees: the gradients of its outputs and the places for those of
+/// its inputs.
+class Backward {
+ public:
+  explicit Backward(Node& node) : node_(node) {}
+
+  /// The gradient of an output, contiguous; zeros if nothing depended on it.
+  template <Floating T>
+  Tensor<T> grad(int output = 0) {
+    ImplPtr& g = node_.gradient(output);
+    const OutputInfo& info = node_.outputs()[static_cast<std::size_t>(output)];
+    if (!g) return zeros<T>(info.shape, info.device);
+    return detail::visit_floating(g, [](auto t) {
+      using U = typename decltype(t)::value_type;
+      Tensor<T> y = detail::convert<U, T>(t);
+      return y.is_contiguous() ? y : y.clone();
+    });
+  }
+  /// The same with whatever strides it arrived with.
+  template <Floating T>
+  Tensor<T> grad_strided(int output = 0) {
+    ImplPtr& g = node_.gradient(output);
+    if (g && g->dtype == dtype_of<T>) return Tensor<T>(g);
+    return grad<T>(output);
+  }
+
+  bool has_grad(int output) { return node_.gradient(output) != nullptr; }
+
+  /// Whether the gradient of an input is wanted.
+  bool wants(int input) const {
+    return node_.inputs()[static_cast<std::size_t>(input)].node != nullptr;
+  }
+
+  /// The place for the gradient of an input: memory of the input's shape, and whether to add.
+  template <Floating T>
+  GradTarget<T> target(int input) {
+    const Edge& edge = node_.inputs()[static_cast<std::size_t>(input)];
+    if (!edge.node) return {};
+    Node& node = *edge.node;
+    const OutputInfo& info = node.outputs()[static_cast<std::size_t>(edge.slot)];
+    if (info.dtype != dtype_of<T> || node.loaned(edge.slot))
+      return {Tensor<T>::empty(info.shape, info.device), node, edge.slot};
+    ImplPtr& held = node.gradient(edge.slot);
+    const bool keep = held && !node.stale(edge.slot);
+    node.mark_written(edge.slot);
+    // Only memory that nobody else can see is written to; a leaf's is meant to be seen.
+    const bool own = held && (node.is_leaf() || (held.use_count() == 1 &&
+                                                 held->storage.use_count() == 1));
+    if (!own || !held->is_contiguous()) {
+      ImplPtr fresh = detail::new_impl(info.shape, dtype_of<T>, info.device);
+      if (keep) Tensor<T>(fresh).copy_(Tensor<T>(held));
+      held = std::move(fresh);
+    }
+    return {held, keep ? GradMode::accumulate : GradMode::overwrite, node, edge.slot};
+  }
+
+  /// Hands over a finished gradient. It may be a view or shared: it is not written to.
+  template <Floating T>
+  void give(int input, const Tensor<T>& g) {
+    const Edge& edge = node_.inputs()[static_cast<std::size_t>(input)];
+    if (edge.node) detail::contribute_as(*edge.node, edge.slot, g);
+  }
+
+ private:
+  Node& node_;
+};
+
+namespace detail {
+
+template <class F>
+class FunctionNode final : public Node {
+ public:
+  FunctionNode(const char* name, F&& fn) : Node(name), fn_(std::move(fn)) {}
+  void run(Backward& b) override {
+    check(fn_.has_value(),
+          "[backward] the graph behind '{}' was already freed; pass retain_graph to run twice",
+          name());
+    (*fn_)(b);
+  }
+  void release() override {
+    fn_.reset();
+    drop_inputs();
+  }
+
+ private:
+  std::optional<F> fn_;
+};
+
+template <class T>
+void attach(Tensor<T>& y, const std::shared_ptr<Node>& node) {
+  TensorImpl& t = y.impl();
+  t.slot = node->add_output({t.shape, t.dtype, y.device()});
+  t.requires_grad = true;
+  t.node = node;
+}
+
+}  // namespace detail
+
+/// Whether an operation on these inputs has to be recorded.
+template <class... T>
+bool recording(const Tensor<T>&... inputs) {
+  return grad_enabled() && (inputs.requires_grad() || ...);
+}
+
+/// A list of differentiable inputs of any scalar types, in the order of Backward's indices.
+struct Inputs {
+  template <class... T>
+  explicit Inputs(const Tensor<T>&... x) : edges{detail::edge_of(x)...} {}
+  Inputs() = default;
+  std::vector<Edge> edges;
+};
+
+/// Attaches a gradient function to a result. `fn(Backward&)` must hold saved tensors only (save()).
+template <class T, class F>
+void record(const char* name, Tensor<T>& y, const Inputs& inputs, F fn) {
+  auto node = std::make_shared<detail::FunctionNode<F>>(name, std::move(fn));
+  for (const Edge& e : inputs.edges) node->add_input(e);
+  detail::attach(y, node);
+}
+
+/// The same for two results.
+template <class T, class U, class F>
+void record(const char* name, Tensor<T>& y0, Tensor<U>& y1, const Inputs& inputs, F fn) {
+  auto node = std::make_shared<detail::FunctionNode<F>>(name, std::move(fn));
+  for (const Edge& e : inputs.edges) node->add_input(e);
+  detail::attach(y0, node);
+  detail::attach(y1, node);
+}
+
+}  // namespace flr
