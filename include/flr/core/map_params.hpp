@@ -42,7 +42,7 @@ inline constexpr int max_map_outputs = 10;
 
 /// One formula type for one compute type C: how to evaluate it on a block, and how to print it.
 struct FormulaTable {
-  /// Evaluates every output on n ≤ map_block elements. `in` and `out` point to blocks of C, `math`
+  /// Evaluates every output whose pointer is not null on n ≤ map_block elements. `in` and `out` point to blocks of C, `math`
   /// to a BlockMath<C>, `scratch` to scratch_blocks · map_block values of C.
   void (*block)(const void* formula, const void* const* in, void* const* out, index_t n,
                 const void* math, void* scratch);
@@ -51,7 +51,7 @@ struct FormulaTable {
 };
 
 /// out[j] = formula_j(in…) (or += where accumulate[j]) over `shape`; inputs broadcast by strides
-/// of 0; outputs are contiguous. Elements have the table's storage type; the formula is computed in
+/// of 0; outputs are contiguous; an output that is null is not computed. Elements have the table's storage type; the formula is computed in
 /// compute_t of it.
 struct MapParams {
   Shape shape;

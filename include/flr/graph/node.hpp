@@ -8,7 +8,7 @@
 #include <atomic>
 #include <vector>
 
-#include "flr/core/create.hpp"
+#include "flr/core/print.hpp"
 
 namespace flr {
 
@@ -182,6 +182,11 @@ template <class F>
 decltype(auto) no_grad(F&& fn) {
   NoGrad scope;
   return std::forward<F>(fn)();
+}
+
+inline std::string detail::node_label(const TensorImpl& impl) {
+  if (!impl.node) return "";
+  return impl.node->is_leaf() ? " requires_grad" : std::string(" from ") + impl.node->name();
 }
 
 template <Scalar T>

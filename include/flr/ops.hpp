@@ -1,0 +1,22 @@
+// Differentiable functions of tensors.
+#pragma once
+
+#include "flr/core.hpp"
+#include "flr/graph.hpp"
+#include "flr/ops/concat.hpp"
+#include "flr/ops/convert.hpp"
+#include "flr/ops/dropout.hpp"
+#include "flr/ops/elementwise.hpp"
+#include "flr/ops/embedding.hpp"
+#include "flr/ops/flare.hpp"
+#include "flr/ops/gather.hpp"
+#include "flr/ops/linear.hpp"
+#include "flr/ops/losses.hpp"
+#include "flr/ops/map.hpp"
+#include "flr/ops/matmul.hpp"
+#include "flr/ops/norm.hpp"
+#include "flr/ops/reduce.hpp"
+#include "flr/ops/residual_mlp.hpp"
+#include "flr/ops/sdpa.hpp"
+#include "flr/ops/softmax.hpp"
+#include "flr/ops/views.hpp"
