@@ -25,7 +25,8 @@ class Storage {
   Device device() const { return device_; }
 
   /// Counts changes in place; a tensor saved for backward remembers the count it was saved at.
-  std::uint32_t version = 0;
+  std::uint32_t version() const { return owner_ ? owner_->version() : version_; }
+  void bump_version() { owner_ ? owner_->bump_version() : void(++version_); }
 
   /// Moves the contents into `arena` at a byte offset and lives there from now on. Every handle and
   /// view of this storage follows.
@@ -57,6 +58,7 @@ class Storage {
   index_t bytes_;
   Device device_;
   MemoryUse use_;
+  std::uint32_t version_ = 0;
   std::shared_ptr<Storage> owner_;
 };
 

@@ -82,7 +82,7 @@ class Tensor {
   const T* data() const { return reinterpret_cast<const T*>(impl().bytes()); }
   /// The same for writing: backward refuses a tensor that was saved before and changed after.
   T* mutable_data() {
-    ++impl().storage->version;
+    impl().storage->bump_version();
     return reinterpret_cast<T*>(impl().bytes());
   }
 

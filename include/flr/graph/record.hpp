@@ -30,7 +30,7 @@ class Saved {
   }
 
  private:
-  std::uint32_t version() const { return tensor_.impl().storage->version; }
+  std::uint32_t version() const { return tensor_.impl().storage->version(); }
   Tensor<T> tensor_;
   std::uint32_t version_ = 0;
 };

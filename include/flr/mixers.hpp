@@ -1,0 +1,5 @@
+// Token mixers.
+#pragma once
+
+#include "flr/mixers/flare.hpp"
+#include "flr/mixers/softmax.hpp"

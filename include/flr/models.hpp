@@ -1,0 +1,6 @@
+// Whole models.
+#pragma once
+
+#include "flr/models/flare.hpp"
+#include "flr/models/flare_ablations.hpp"
+#include "flr/models/transformer.hpp"

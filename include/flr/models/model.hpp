@@ -1,0 +1,116 @@
+// What all models on point clouds share: features of N points in, fields at the points out.
+#pragma once
+
+#include "flr/mixers.hpp"
+
+namespace flr::models {
+
+/// x [B,N,c_in] → [B,N,c_out].
+template <Floating T>
+class Model : public nn::Module<T> {
+ public:
+  virtual Tensor<T> operator()(const Tensor<T>& x) const = 0;
+  virtual const char* name() const = 0;
+  /// The FLARE layers, first block first; empty for models without.
+  virtual std::vector<const mixers::Flare<T>*> flare_layers() const { return {}; }
+  /// What each block's mixer is given for an input x, for looking at its weights.
+  virtual std::vector<Tensor<T>> mixer_inputs(const Tensor<T>&) const { return {}; }
+};
+
+/// The projections that FLARE and the transformer have in front and behind.
+struct ProjectionOptions {
+  index_t c_in = 2, c_out = 1, channels = 64;
+  int layers = 2;
+  double ratio = 1;  ///< hidden width over channels
+  bool out_norm = true;
+  nn::NormKind norm = nn::NormKind::layer;
+  Activation act = Activation::gelu_tanh;
+};
+
+/// in_proj: c_in → C, and out_proj: (norm and) C → c_out.
+template <Floating T>
+struct Projections {
+  explicit Projections(const ProjectionOptions& o)
+      : in(o.c_in, width(o), o.channels, o.layers, {false, true, o.act}),
+        out(o.channels, width(o), o.c_out, o.layers, {true, false, o.act}) {
+    if (o.out_norm) norm = std::make_unique<nn::Norm<T>>(o.channels, o.norm);
+  }
+
+  Tensor<T> head(const Tensor<T>& x) const { return out(norm ? (*norm)(x) : x); }
+
+  nn::ResidualMLP<T> in, out;
+  std::unique_ptr<nn::Norm<T>> norm;
+
+ private:
+  static index_t width(const ProjectionOptions& o) {
+    return static_cast<index_t>(o.ratio * static_cast<double>(o.channels));
+  }
+};
+
+/// A stack of blocks between projections; what FLARE, its ablations and the transformer have in
+/// common. Named as the reference's: the output norm is out_proj.0, the MLP always out_proj.1.
+template <Floating T, class B>
+class BlockModel : public Model<T> {
+ public:
+  Tensor<T> operator()(const Tensor<T>& x_in) const override {
+    check(x_in.rank() == 3, "[{}] expected x [B,N,c_in], got {}", this->name(), x_in.shape());
+    Tensor<T> x = projections_.in(x_in);
+    for (const auto& block : blocks_) x = (*block)(x);
+    return projections_.head(x);
+  }
+
+  std::vector<Tensor<T>> mixer_inputs(const Tensor<T>& x_in) const override {
+    NoGrad scope;
+    std::vector<Tensor<T>> list;
+    Tensor<T> x = projections_.in(x_in);
+    for (const auto& block : blocks_) {
+      list.push_back(block->norm1(x));
+      x = (*block)(x);
+    }
+    return list;
+  }
+
+ protected:
+  template <class MakeBlock>
+  BlockModel(const ProjectionOptions& o, int blocks, MakeBlock&& make_block) : projections_(o) {
+    check(blocks >= 0, "[model] expected 0 or more blocks, got {}", blocks);
+    this->add_child("in_proj", projections_.in);
+    for (int i = 0; i < blocks; ++i) {
+      blocks_.push_back(make_block());
+      this->add_child("blocks." + std::to_string(i), *blocks_.back());
+    }
+    if (projections_.norm) this->add_child("out_proj.0", *projections_.norm);
+    this->add_child("out_proj.1", projections_.out);
+    nn::init_flare(*this);
+  }
+
+  Projections<T> projections_;
+  std::vector<std::unique_ptr<B>> blocks_;
+};
+
+/// One pre-norm block of any mixer and any MLP: x ← x + mix(norm1 x), x ← x + mlp(norm2 x).
+template <Floating T, class Mixer, class Mlp>
+class Block : public nn::Module<T> {
+ public:
+  /// `norm_name`: norm in the reference's models, ln in its ablations.
+  template <class MakeMixer, class MakeMlp>
+  Block(index_t channels, nn::NormKind kind, const std::string& norm_name, MakeMixer&& make_mixer,
+        MakeMlp&& make_mlp)
+      : norm1(channels, kind), norm2(channels, kind), att(make_mixer()), mlp(make_mlp()) {
+    this->add_child(norm_name + "1", norm1);
+    this->add_child("att", *att);
+    this->add_child(norm_name + "2", norm2);
+    this->add_child("mlp", *mlp);
+  }
+
+  Tensor<T> operator()(const Tensor<T>& x_in) const {
+    const Tensor<T> x = x_in + (*att)(norm1(x_in));
+    return x + (*mlp)(norm2(x));
+  }
+
+  nn::Norm<T> norm1, norm2;
+  std::unique_ptr<Mixer> att;
+  std::unique_ptr<Mlp> mlp;
+};
+
+}  // namespace flr::models

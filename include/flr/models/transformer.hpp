@@ -1,0 +1,51 @@
+// The vanilla transformer on points: softmax attention between FLARE's projections.
+#pragma once
+
+#include "flr/models/model.hpp"
+
+namespace flr::models {
+
+struct TransformerOptions {
+  index_t c_in = 2, c_out = 1, channels = 80, heads = 5;
+  int blocks = 8;
+  std::optional<Activation> act;  ///< exact GELU in the blocks, tanh-GELU in the projections if not given
+  bool rmsnorm = false;
+  int in_out_layers = 2;
+  double in_out_ratio = 1;
+  bool out_norm = true;
+  double mlp_ratio = 4;
+
+  nn::NormKind norm() const { return rmsnorm ? nn::NormKind::rms : nn::NormKind::layer; }
+};
+
+template <Floating T>
+using TransformerBlock = Block<T, mixers::SelfAttention<T>, nn::MLP<T>>;
+
+/// A pre-norm block of self-attention and an MLP of width ratio·C.
+template <Floating T>
+std::unique_ptr<TransformerBlock<T>> make_transformer_block(index_t channels, index_t heads,
+                                                            double mlp_ratio, Activation act,
+                                                            nn::NormKind norm) {
+  const auto hidden = static_cast<index_t>(mlp_ratio * static_cast<double>(channels));
+  return std::make_unique<TransformerBlock<T>>(
+      channels, norm, "norm",
+      [&] { return std::make_unique<mixers::SelfAttention<T>>(channels, heads); },
+      [&] { return std::make_unique<nn::MLP<T>>(channels, hidden, channels, act); });
+}
+
+template <Floating T>
+class Transformer : public BlockModel<T, TransformerBlock<T>> {
+ public:
+  explicit Transformer(const TransformerOptions& o)
+      : BlockModel<T, TransformerBlock<T>>(
+            {o.c_in, o.c_out, o.channels, o.in_out_layers, o.in_out_ratio, o.out_norm, o.norm(),
+             o.act.value_or(Activation::gelu_tanh)},
+            o.blocks, [&] {
+              return make_transformer_block<T>(o.channels, o.heads, o.mlp_ratio,
+                                               o.act.value_or(Activation::gelu), o.norm());
+            }) {}
+
+  const char* name() const override { return "transformer"; }
+};
+
+}  // namespace flr::models

@@ -1,0 +1,28 @@
+// The dense layer as a module.
+#pragma once
+
+#include "flr/nn/init.hpp"
+
+namespace flr::nn {
+
+/// y = act(x weightᵀ + bias); weight [out, in], bias [out]. Starts as PyTorch's: U(±1/√in).
+template <Floating T>
+class Linear : public Module<T> {
+ public:
+  Linear(index_t in, index_t out, bool with_bias = true)
+      : weight(this->add_parameter("weight", {out, in}, Role::weight)) {
+    kaiming_uniform(weight);
+    if (!with_bias) return;
+    bias = this->add_parameter("bias", {out}, Role::bias);
+    uniform(bias, 1 / std::sqrt(static_cast<double>(in)));
+  }
+
+  /// x [.., in] → [.., out].
+  Tensor<T> operator()(const Tensor<T>& x, Activation act = Activation::identity) const {
+    return linear(x, weight, bias, act);
+  }
+
+  Tensor<T> weight, bias;
+};
+
+}  // namespace flr::nn

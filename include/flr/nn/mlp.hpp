@@ -1,0 +1,30 @@
+// The transformer's feed-forward layer.
+#pragma once
+
+#include "flr/nn/linear.hpp"
+
+namespace flr::nn {
+
+/// fc2(dropout(act(fc1 x))): in → hidden → out.
+template <Floating T>
+class MLP : public Module<T> {
+ public:
+  MLP(index_t in, index_t hidden, index_t out, Activation act = Activation::gelu,
+      double drop = 0)
+      : fc1(in, hidden), fc2(hidden, out), act_(act), drop_(drop) {
+    this->add_child("fc1", fc1);
+    this->add_child("fc2", fc2);
+  }
+
+  Tensor<T> operator()(const Tensor<T>& x) const {
+    return fc2(dropout(fc1(x, act_), drop_, this->training()));
+  }
+
+  Linear<T> fc1, fc2;
+
+ private:
+  Activation act_;
+  double drop_;
+};
+
+}  // namespace flr::nn
