@@ -66,8 +66,8 @@ class Shape {
 
   /// Turns an axis that may be negative into one in [0, rank).
   int axis(int axis, const char* operation) const {
-    check(axis >= -rank_ && axis < rank_, "[{}] axis {} does not exist in shape {}", operation,
-          axis, str());
+    if (axis < -rank_ || axis >= rank_) [[unlikely]]
+      fail("[{}] axis {} does not exist in shape {}", operation, axis, str());
     return axis < 0 ? axis + rank_ : axis;
   }
 
@@ -84,7 +84,9 @@ class Shape {
   }
   int position(int axis) const {
     const int i = axis < 0 ? axis + rank_ : axis;
-    check(i >= 0 && i < rank_, "[shape] axis {} does not exist in shape {}", axis, str());
+    // Not check(): its arguments are evaluated, and printing the shape on every access is dear.
+    if (i < 0 || i >= rank_) [[unlikely]]
+      fail("[shape] axis {} does not exist in shape {}", axis, str());
     return i;
   }
 
@@ -111,8 +113,8 @@ inline Shape broadcast_shapes(const Shape& a, const Shape& b, const char* operat
   for (int i = 1; i <= rank; ++i) {
     const index_t x = i <= a.rank() ? a[-i] : 1;
     const index_t y = i <= b.rank() ? b[-i] : 1;
-    check(x == y || x == 1 || y == 1, "[{}] shapes {} and {} do not broadcast", operation, a.str(),
-          b.str());
+    if (x != y && x != 1 && y != 1) [[unlikely]]
+      fail("[{}] shapes {} and {} do not broadcast", operation, a.str(), b.str());
     result[-i] = x == 1 ? y : x;
   }
   return result;
