@@ -21,8 +21,8 @@ ValueRange value_range(std::span<const float> values);
 
 /// One field of a picture. `values` must outlive the call that draws it.
 struct Panel {
-  std::string title;  ///< ASCII
-  std::span<const float> values;
+  std::string title = {};  ///< ASCII
+  std::span<const float> values = {};
   Colormap colormap = Colormap::sequential;
   /// Values of the colour bar's ends. Default: the field's own range, and for a diverging map the
   /// range that has zero in the middle.

@@ -72,7 +72,7 @@ Progress::Progress(std::int64_t total, std::int64_t first, ProgressOptions optio
   terminal_ = options_.terminal.value_or(::isatty(::fileno(options_.out)) == 1);
   start_ = options_.clock();
   // On a terminal the first update shows at once; a log begins with a measured rate.
-  drawn_at_ = terminal_ ? start_ - options_.redraw_seconds : start_;
+  drawn_at_ = terminal_ ? -std::numeric_limits<double>::infinity() : start_;
   recent_rate_ = unknown;
   state_ = {first, total, unknown, unknown, unknown, unknown};
 }

@@ -11,22 +11,22 @@ namespace flr::train {
 
 /// One line. Points that are not finite, or not positive on a logarithmic axis, break it.
 struct Series {
-  std::string name;  ///< in the legend; empty: not in the legend
-  std::vector<double> x, y;
+  std::string name = {};  ///< in the legend; empty: not in the legend
+  std::vector<double> x = {}, y = {};
   bool markers = false;  ///< a dot at each point: few points, as in speed figures
 };
 
 struct Axis {
-  std::string label;
+  std::string label = {};
   bool logarithmic = false;
   /// Ends of the axis; by default those of the data, widened to the next round number.
   std::optional<double> low = {}, high = {};
 };
 
 struct Plot {
-  std::string title;
-  Axis x, y;
-  std::vector<Series> series;
+  std::string title = {};
+  Axis x = {}, y = {};
+  std::vector<Series> series = {};
   int width = 720, height = 400;  ///< pixels; at least 240 x 160
 };
 
