@@ -1,0 +1,53 @@
+// golden_check FILE…: builds what each fixture describes and compares outputs and gradients.
+//
+// Run: golden_check tests/golden/*.safetensors tests/golden/schedules.json
+// The last line is "N files agree", or says how many do not (exit code 1).
+#include <cstdio>
+
+#include "compare.hpp"
+
+namespace {
+
+template <class T>
+Verdict check_file(const flr::data::SafeTensors& file) {
+  if (file.metadata.contains("model")) return check_model<T>(file);
+  if (file.metadata.contains("kind")) return check_optimizer<T>(file);
+  if (file.metadata.contains("mask")) return check_sdpa<T>(file);
+  if (file.metadata.contains("scale") && file.contains("z")) return check_flare_mixer<T>(file);
+  flr::fail("[golden_check] this fixture is of a kind that is not part of this version");
+}
+
+bool report(const std::string& path, const char* precision, const Verdict& v) {
+  fmt::print("{:<44} {:<7} worst {:.2e} ({}){}\n", path, precision, v.worst, v.tensor,
+             v.ok ? "" : "  BEYOND TOLERANCE: " + v.first_bad);
+  return v.ok;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 2) {
+    fmt::print(stderr, "usage: golden_check FILE…   (fixtures in safetensors, or schedules.json)\n");
+    return 1;
+  }
+  int bad = 0;
+  for (int i = 1; i < argc; ++i) {
+    const std::string path = argv[i];
+    try {
+      if (path.ends_with(".json")) {
+        bad += !report(path, "double", check_schedules(path));
+      } else {
+        const flr::data::SafeTensors file = flr::data::read_safetensors(path);
+        const bool in_double = report(path, "double", check_file<double>(file));
+        const bool in_float = report(path, "float", check_file<float>(file));
+        bad += !(in_double && in_float);
+      }
+    } catch (const std::exception& e) {
+      fmt::print("{:<44} {}\n", path, e.what());
+      ++bad;
+    }
+  }
+  if (bad) fmt::print("{} of {} files do not agree\n", bad, argc - 1);
+  else fmt::print("{} files agree\n", argc - 1);
+  return bad ? 1 : 0;
+}

@@ -1,0 +1,59 @@
+// Operator fixtures: attention and FLARE's mixer, with all gradients.
+#include "compare.hpp"
+
+namespace {
+
+template <class T>
+flr::Tensor<T> leaf(const flr::data::SafeTensors& file, const char* name) {
+  auto x = flr::data::to_tensor<T>(file.at(name));
+  x.requires_grad(true);
+  return x;
+}
+
+}  // namespace
+
+template <class T>
+Verdict check_sdpa(const flr::data::SafeTensors& file) {
+  auto q = leaf<T>(file, "q"), k = leaf<T>(file, "k"), v = leaf<T>(file, "v");
+  flr::SdpaOptions<T> options;
+  options.scale = std::stod(file.metadata.at("scale"));
+  options.causal = file.metadata.at("causal") == "true";
+  const std::string& mask = file.metadata.at("mask");
+  if (mask == "bias") options.bias = flr::data::to_tensor<T>(file.at("mask"));
+  else if (mask == "keypad")
+    options.keep = flr::reshape(flr::data::to_tensor<std::uint8_t>(file.at("mask")), {-1, k.size(2)});
+  else flr::check(mask == "none", "[golden_check] unknown mask '{}'", mask);
+  flr::Tensor<T> lse;
+  const auto y = flr::sdpa(q, k, v, options, &lse);
+  flr::backward(y, flr::data::to_tensor<T>(file.at("dy")));
+
+  Comparison result(sizeof(T) == 8, norm_of_all(file, {"dq", "dk", "dv"}));
+  result.add("y", y, file.at("y"));
+  result.add("lse", lse, file.at("lse"));
+  result.add("dq", q.grad(), file.at("dq"));
+  result.add("dk", k.grad(), file.at("dk"));
+  result.add("dv", v.grad(), file.at("dv"));
+  return result.verdict;
+}
+
+template <class T>
+Verdict check_flare_mixer(const flr::data::SafeTensors& file) {
+  auto q = leaf<T>(file, "q"), k = leaf<T>(file, "k"), v = leaf<T>(file, "v");
+  const double scale = std::stod(file.metadata.at("scale"));
+  const auto z = flr::flare_encode(q, k, v, scale);
+  const auto y = flr::flare_decode(q, k, z, scale);
+  flr::backward(y, flr::data::to_tensor<T>(file.at("dy")));
+
+  Comparison result(sizeof(T) == 8, norm_of_all(file, {"dq", "dk", "dv"}));
+  result.add("z", z, file.at("z"));
+  result.add("y", y, file.at("y"));
+  result.add("dq", q.grad(), file.at("dq"));
+  result.add("dk", k.grad(), file.at("dk"));
+  result.add("dv", v.grad(), file.at("dv"));
+  return result.verdict;
+}
+
+template Verdict check_sdpa<float>(const flr::data::SafeTensors&);
+template Verdict check_sdpa<double>(const flr::data::SafeTensors&);
+template Verdict check_flare_mixer<float>(const flr::data::SafeTensors&);
+template Verdict check_flare_mixer<double>(const flr::data::SafeTensors&);
