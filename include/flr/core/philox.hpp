@@ -36,6 +36,14 @@ struct Philox4x32 {
   }
 };
 
+/// Block `number` of the stream (seed, step, call), as every backend draws it. The key is the seed;
+/// the counter's words are the block's low word, the call and the step. The high word of the block's
+/// number, non-zero beyond 2³⁴ elements, is mixed into the upper bits of the call.
+constexpr std::array<std::uint32_t, 4> stream_block(std::uint64_t seed, std::uint64_t step,
+                                                    std::uint64_t call, std::uint64_t number) {
+  return Philox4x32::block((number & 0xFFFFFFFF) | ((call ^ (number >> 32 << 20)) << 32), step, seed);
+}
+
 /// Uniform in [0, 1): a multiple of 2⁻²⁴ from one word.
 constexpr float uniform_float(std::uint32_t word) {
   return static_cast<float>(word >> 8) * 0x1p-24f;

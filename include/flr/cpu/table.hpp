@@ -1,0 +1,93 @@
+// The CPU backend's table for one scalar type, from the kernels of this folder.
+#pragma once
+
+#include "flr/core/backend.hpp"
+#include "flr/cpu/arena.hpp"
+#include "flr/cpu/copy.hpp"
+#include "flr/cpu/cross_entropy.hpp"
+#include "flr/cpu/dropout.hpp"
+#include "flr/cpu/embedding.hpp"
+#include "flr/cpu/gather.hpp"
+#include "flr/cpu/gemm.hpp"
+#include "flr/cpu/map.hpp"
+#include "flr/cpu/random.hpp"
+#include "flr/cpu/reduce.hpp"
+#include "flr/cpu/relative_loss.hpp"
+#include "flr/cpu/softmax.hpp"
+#include "flr/cpu/update.hpp"
+#if __has_include("flr/cpu/linear.hpp") && __has_include("flr/cpu/norm.hpp") && \
+    __has_include("flr/cpu/residual_mlp.hpp")
+#include "flr/cpu/bf16_dense.hpp"
+#define FLR_HAS_DENSE
+#endif
+#if __has_include("flr/cpu/attention.hpp")
+#include "flr/cpu/bf16_attention.hpp"
+#define FLR_HAS_ATTENTION
+#endif
+
+FLR_CPU_BEGIN
+
+/// Filled when the program is compiled: nothing runs before main.
+template <class T>
+inline constexpr Backend<T> table{
+    .fill = fill<T>,
+    .copy = copy<T>,
+    .map = map<T>,
+    .reduce = reduce<T>,
+#ifdef FLR_HAS_DENSE
+    .gemm = gemm,
+    .linear = linear,
+    .linear_backward = linear_backward,
+    .residual_mlp = residual_mlp,
+    .residual_mlp_backward = residual_mlp_backward,
+    .supports_residual_mlp = supports_residual_mlp,
+    .norm = norm,
+    .norm_backward = norm_backward,
+#else
+    .gemm = nullptr,
+    .linear = nullptr,
+    .linear_backward = nullptr,
+    .residual_mlp = nullptr,
+    .residual_mlp_backward = nullptr,
+    .supports_residual_mlp = nullptr,
+    .norm = nullptr,
+    .norm_backward = nullptr,
+#endif
+    .softmax = softmax<T>,
+    .softmax_backward = softmax_backward<T>,
+#ifdef FLR_HAS_ATTENTION
+    .sdpa = sdpa,
+    .sdpa_backward = sdpa_backward,
+#else
+    .sdpa = nullptr,
+    .sdpa_backward = nullptr,
+#endif
+    .embedding = embedding<T>,
+    .embedding_backward = embedding_backward<T>,
+    .gather = gather<T>,
+    .gather_backward = gather_backward,
+    .cross_entropy = cross_entropy<T>,
+    .cross_entropy_backward = cross_entropy_backward<T>,
+    .relative_loss = relative_loss<T>,
+    .relative_loss_backward = relative_loss_backward<T>,
+    .random = random<T>,
+    .dropout = dropout<T>,
+    .update = update<T>,
+    .sum_squares = sum_squares<T>,
+    .ema = ema<T>,
+    .to_f32 = to_f32<T>,
+    .to_f64 = to_f64<T>,
+    .to_bf16 = to_bf16<T>,
+};
+
+FLR_CPU_END
+
+#ifndef FLR_COMPILED
+namespace flr {
+/// The header-only form: the table of the user's own flags.
+template <Floating T>
+inline const Backend<T>& cpu_backend() {
+  return cpu::table<T>;
+}
+}  // namespace flr
+#endif

@@ -1,0 +1,131 @@
+// One optimiser step over ranges of an arena, element by element. The arithmetic follows the order
+// of PyTorch's optimisers, so that trajectories agree to rounding.
+//   AdamW  Loshchilov and Hutter, arXiv 1711.05101      Lion  Chen et al., arXiv 2302.06675
+#pragma once
+
+#include "flr/cpu/convert.hpp"
+
+FLR_CPU_BEGIN
+
+/// −1, 0 or 1; NaN stays, so that a broken gradient is seen.
+template <class C>
+FLR_ALWAYS_INLINE C sign_of(C x) {
+  return x > 0 ? C(1) : x < 0 ? C(-1) : x == 0 ? C(0) : x;
+}
+
+/// The members of UpdateParams in the compute type; arithmetic between them was done in double.
+template <class C>
+struct UpdateScalars {
+  C lr, beta1, rest1, beta2, rest2, decay, keep, root2, step, eps, momentum, undamped;
+
+  template <class T>
+  explicit UpdateScalars(const UpdateParams<T>& p)
+      : lr(static_cast<C>(p.s.lr)),
+        beta1(static_cast<C>(p.s.beta1)),
+        rest1(static_cast<C>(1 - p.s.beta1)),
+        beta2(static_cast<C>(p.s.beta2)),
+        rest2(static_cast<C>(1 - p.s.beta2)),
+        decay(static_cast<C>(p.s.weight_decay)),
+        keep(static_cast<C>(1 - p.s.lr * p.s.weight_decay)),
+        root2(static_cast<C>(__builtin_sqrt(p.s.correction2))),
+        step(static_cast<C>(p.s.lr / p.s.correction1)),
+        eps(static_cast<C>(p.eps)),
+        momentum(static_cast<C>(p.momentum)),
+        undamped(static_cast<C>(1 - p.dampening)) {}
+};
+
+/// Applies rule(p, g, m, v) to every element of a range; moments that a rule does not have are null.
+template <class T, class Rule>
+inline void update_run(const UpdateParams<T>& u, index_t begin, index_t end, Rule&& rule) {
+  using C = compute_t<T>;
+  const C scale = static_cast<C>(u.s.grad_scale);
+  T* const p = u.p;
+  const T* const g = u.g;
+  T* const m = u.m;
+  T* const v = u.v;
+  const auto element = [&](index_t i, C& mi, C& vi) {
+    C pi = static_cast<C>(p[i]);
+    rule(pi, static_cast<C>(g[i]) * scale, mi, vi);
+    p[i] = static_cast<T>(pi);
+  };
+  if (m && v) {
+    FLR_ELEMENTWISE
+    for (index_t i = begin; i < end; ++i) {
+      C mi = static_cast<C>(m[i]), vi = static_cast<C>(v[i]);
+      element(i, mi, vi);
+      m[i] = static_cast<T>(mi);
+      v[i] = static_cast<T>(vi);
+    }
+  } else if (m) {
+    FLR_ELEMENTWISE
+    for (index_t i = begin; i < end; ++i) {
+      C mi = static_cast<C>(m[i]), none = 0;
+      element(i, mi, none);
+      m[i] = static_cast<T>(mi);
+    }
+  } else {
+    FLR_ELEMENTWISE
+    for (index_t i = begin; i < end; ++i) {
+      C none = 0, nothing = 0;
+      element(i, none, nothing);
+    }
+  }
+}
+
+template <class T>
+void update_range(const UpdateParams<T>& u, index_t begin, index_t end) {
+  using C = compute_t<T>;
+  const UpdateScalars<C> s(u);
+  const auto adam = [s](C& p, C g, C& m, C& v) {
+    m += s.rest1 * (g - m);
+    v = s.beta2 * v + s.rest2 * g * g;
+    p -= s.step * (m / (static_cast<C>(__builtin_sqrt(v)) / s.root2 + s.eps));
+  };
+  switch (u.rule) {
+    case UpdateRule::adamw:
+      return update_run(u, begin, end, [s, adam](C& p, C g, C& m, C& v) {
+        p *= s.keep;
+        adam(p, g, m, v);
+      });
+    case UpdateRule::adam_l2:
+      return update_run(u, begin, end,
+                        [s, adam](C& p, C g, C& m, C& v) { adam(p, g + s.decay * p, m, v); });
+    case UpdateRule::lion:
+      return update_run(u, begin, end, [s](C& p, C g, C& m, C&) {
+        p = p * s.keep - s.lr * sign_of(s.beta1 * m + s.rest1 * g);
+        m = s.beta2 * m + s.rest2 * g;
+      });
+    case UpdateRule::lion_legacy:  // one momentum, which also takes the decay
+      return update_run(u, begin, end, [s](C& p, C g, C& m, C&) {
+        m = s.beta1 * m + s.rest1 * (g + s.decay * p);
+        p -= s.lr * sign_of(m);
+      });
+    case UpdateRule::sgd:
+      if (u.momentum == 0)
+        return update_run(u, begin, end, [s](C& p, C g, C&, C&) { p -= s.lr * (g + s.decay * p); });
+      return update_run(u, begin, end, [s, first = u.first_step, nesterov = u.nesterov](
+                                           C& p, C g, C& m, C&) {
+        const C d = g + s.decay * p;
+        m = first ? d : s.momentum * m + s.undamped * d;
+        p -= s.lr * (nesterov ? d + s.momentum * m : m);
+      });
+  }
+}
+
+template <class T>
+void update(const UpdateParams<T>& p) {
+  index_t total = 0;
+  for (int r = 0; r < p.range_count; ++r) total += p.ranges[r].end - p.ranges[r].begin;
+  parallel_ranges(total, chunk_elements, [&](index_t begin, index_t end) {
+    index_t first = 0;  // elements of the ranges before r
+    for (int r = 0; r < p.range_count && first < end; ++r) {
+      const ArenaRange range = p.ranges[r];
+      const index_t n = range.end - range.begin;
+      const index_t from = larger(begin - first, 0), to = smaller(end - first, n);
+      if (from < to) update_range(p, range.begin + from, range.begin + to);
+      first += n;
+    }
+  });
+}
+
+FLR_CPU_END
