@@ -197,8 +197,6 @@ class Drawing {
   }
 
   void line(const Series& s, std::string_view stroke) {
-    check(s.x.size() == s.y.size(), "[plot] {}: expected as many x as y; got {} and {}", s.name,
-          s.x.size(), s.y.size());
     std::vector<Point> run;
     const auto finish = [&] {
       if (run.empty()) return;
@@ -237,11 +235,16 @@ std::string to_svg(std::span<const Plot> plots) {
   check(!plots.empty(), "[plot] expected at least one plot");
   int width = 0, height = 0;
   double left = 0;  // shared, so that the plots' horizontal axes stand below one another
-  for (const Plot& plot : plots) left = std::max(left, Drawing::left_margin(plot));
-  std::string body;
   for (const Plot& plot : plots) {
     check(plot.width >= 240 && plot.height >= 160,
           "[plot] expected at least 240 x 160 pixels; got {} x {}", plot.width, plot.height);
+    for (const Series& series : plot.series)
+      check(series.x.size() == series.y.size(), "[plot] {}: expected as many x as y; got {} and {}",
+            series.name, series.x.size(), series.y.size());
+    left = std::max(left, Drawing::left_margin(plot));
+  }
+  std::string body;
+  for (const Plot& plot : plots) {
     body += Drawing(plot, left, height).text();
     width = std::max(width, plot.width);
     height += plot.height;
