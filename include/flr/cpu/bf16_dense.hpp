@@ -1,8 +1,7 @@
-// Products, dense layers, norms and gathers of bf16 tensors: computed by the float kernels on
+// Products, dense layers and norms of bf16 tensors: computed by the float kernels on
 // widened copies. Parameter gradients are float already and pass through.
 #pragma once
 
-#include "flr/cpu/gather.hpp"
 #include "flr/cpu/gemm.hpp"
 #include "flr/cpu/linear.hpp"
 #include "flr/cpu/norm.hpp"
@@ -128,15 +127,6 @@ inline void norm_backward(const NormBackwardParams<bf16>& p) {
       p.rows, p.cols, p.rms, x.data(), dy.data(), p.w, p.mean, p.rstd, dx.data(), p.dw, p.db,
       wanted ? GradMode::overwrite : GradMode::ignore, p.dw_mode, p.db_mode});
   if (wanted) dx.narrow(p.dx, p.dx_mode == GradMode::accumulate);
-}
-
-/// Sums in float, rounded once.
-inline void gather_backward(const GatherBackwardParams<bf16>& p) {
-  if (p.dx_mode == GradMode::ignore) return;
-  const Widened dy(p.dy, p.outer * p.m * p.inner), dx(p.dx, p.outer * p.n * p.inner, false);
-  gather_backward(GatherBackwardParams<float>{p.outer, p.n, p.m, p.inner, p.index, dy.data(),
-                                              dx.data(), GradMode::overwrite});
-  dx.narrow(p.dx, p.dx_mode == GradMode::accumulate);
 }
 
 FLR_CPU_END

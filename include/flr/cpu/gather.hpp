@@ -1,7 +1,7 @@
 // Elements picked along the middle axis of [outer, n, inner] by an index, and their gradient.
 #pragma once
 
-#include "flr/cpu/fill.hpp"
+#include "flr/cpu/widen.hpp"
 
 FLR_CPU_BEGIN
 
@@ -18,7 +18,7 @@ void gather(const GatherParams<T>& p) {
   });
 }
 
-/// T is a compute type; for 16-bit storage see bf16.hpp.
+/// For 16-bit storage see below.
 template <class T>
 void gather_backward(const GatherBackwardParams<T>& p) {
   if (p.dx_mode == GradMode::ignore) return;
@@ -39,6 +39,15 @@ void gather_backward(const GatherBackwardParams<T>& p) {
       }
     }
   });
+}
+
+/// Sums in float, rounded once.
+inline void gather_backward(const GatherBackwardParams<bf16>& p) {
+  if (p.dx_mode == GradMode::ignore) return;
+  const Widened dy(p.dy, p.outer * p.m * p.inner), dx(p.dx, p.outer * p.n * p.inner, false);
+  gather_backward(GatherBackwardParams<float>{p.outer, p.n, p.m, p.inner, p.index, dy.data(),
+                                              dx.data(), GradMode::overwrite});
+  dx.narrow(p.dx, p.dx_mode == GradMode::accumulate);
 }
 
 FLR_CPU_END
