@@ -254,19 +254,20 @@ TEST_CASE("points colour what is nearest to them and leave gaps open") {
 }
 
 TEST_CASE("3-D points are seen along their least extent, the front ones in front") {
-  // Two square plates, upright in x and z; y is the least extent and the eye is at negative y.
+  // Square plates, upright in x and z; y is the least extent and the eye is at negative y. The one
+  // in front is neither the first nor the last.
   std::vector<float> coordinates, values;
-  for (int plate = 0; plate < 2; ++plate)
+  for (int plate = 0; plate < 3; ++plate)
     for (int i = 0; i <= 30; ++i)
       for (int k = 0; k <= 30; ++k) {
-        const float back = plate == 0 ? 0.5f : 0.0f;
+        const float x = static_cast<float>(i) / 30 + (plate == 2 ? 0.016f : 0.0f);
         coordinates.insert(coordinates.end(),
-                           {static_cast<float>(i) / 30, back, static_cast<float>(k) / 30});
-        values.push_back(plate == 0 ? -1.0f : static_cast<float>(k));
+                           {x, plate == 1 ? 0.0f : 0.5f, static_cast<float>(k) / 30});
+        values.push_back(plate == 1 ? static_cast<float>(k) : -1.0f);
       }
   const Raster raster(FieldLayout::points(coordinates, 3), 61);
   CHECK(raster.sample(values, 30, 0).value == 30);  // z points upwards
-  CHECK(raster.sample(values, 30, 60).value == 0);
+  CHECK(raster.sample(values, 30, raster.height() - 1).value == 0);
   for (int x = 0; x < 61; ++x) CHECK(raster.sample(values, x, 33).value >= 0);
   // One point, and points in one place, are pictures too.
   CHECK(Raster(FieldLayout::points(std::vector<float>{1, 2}, 2), 61)
