@@ -73,8 +73,12 @@ class Shape {
 
   std::string str() const {
     std::string text = "[";
-    for (int i = 0; i < rank_; ++i) text += (i ? "," : "") + std::to_string(extents_[i]);
-    return text + "]";
+    for (int i = 0; i < rank_; ++i) {
+      if (i) text += ',';
+      text += std::to_string(extents_[i]);
+    }
+    text += ']';
+    return text;
   }
 
  private:
