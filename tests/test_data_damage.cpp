@@ -12,6 +12,7 @@
 #include "flr/data/npy.hpp"
 #include "flr/data/npz.hpp"
 #include "flr/data/safetensors.hpp"
+#include "flr/data/vtk.hpp"
 
 using namespace flr;
 using namespace flr::data;
@@ -32,6 +33,16 @@ std::map<std::string, Array> as_mat(std::span<const std::byte> bytes) {
 }
 std::map<std::string, Array> as_safetensors(std::span<const std::byte> bytes) {
   return parse_safetensors(bytes).tensors;
+}
+
+std::map<std::string, Array> as_vtk(std::span<const std::byte> bytes) {
+  const VtkMesh mesh = parse_vtk(bytes);
+  const auto offsets = mesh.offsets.as<std::int64_t>();
+  CHECK(offsets.front() == 0);
+  CHECK(offsets.back() == mesh.connectivity.numel());
+  auto arrays = mesh.point_fields;
+  arrays.emplace("the points", mesh.points);
+  return arrays;
 }
 
 Bytes bytes_of(std::string_view text) {
@@ -68,6 +79,7 @@ struct Case {
   Parse parse;
   bool sums = false;      // a checksum covers the elements
   bool prefixes = false;  // a file cut at an array's end is a file of fewer arrays
+  bool text = false;      // space may follow, and a number may lose digits unnoticed
 };
 
 const Case cases[] = {
@@ -83,6 +95,10 @@ const Case cases[] = {
     {"big_endian.mat", as_mat, false, true},
     {"reference.safetensors", as_safetensors},
     {"bf16.safetensors", as_safetensors},
+    {"old_ascii.vtk", as_vtk, false, true, true},
+    {"new_ascii.vtk", as_vtk, false, true, true},
+    {"old_binary.vtk", as_vtk, false, true, true},
+    {"new_binary.vtk", as_vtk, false, true, true},
 };
 
 std::string safetensors_text(const std::string& header, std::size_t data) {
@@ -119,7 +135,8 @@ TEST_CASE("damage: a file cut at any byte") {
       if (!result) continue;
       ++accepted;
       CHECK(result->size() < expected.size() + 1);
-      for (const auto& [name, array] : *result) CHECK(array == expected.at(name));
+      if (!c.text)
+        for (const auto& [name, array] : *result) CHECK(array == expected.at(name));
     }
     if (!c.prefixes) CHECK(accepted == 0);
   }
@@ -203,7 +220,6 @@ TEST_CASE("damage: safetensors headers that lie") {
 }
 
 TEST_CASE("damage: an archive whose members share bytes or names") {
-  // The directory's second entry is made to point to the first one's data.
   std::string text = read_text(std::filesystem::path(FLR_TEST_DIR) / "data/stored.npz");
   const std::string signature = "PK\x01\x02";
   const std::size_t first = text.find(signature), second = text.find(signature, first + 4),
@@ -212,6 +228,13 @@ TEST_CASE("damage: an archive whose members share bytes or names") {
   std::string twice = text;
   twice.replace(third, text.find("PK\x05\x06") - third, "");
   CHECK(refusal(as_npz, twice) != "accepted");  // the count no longer agrees
+
+  // The first member claims forty bytes of the second one too.
+  std::string overlapping = text;
+  std::string size;
+  append_le(size, load_le<std::uint32_t>(bytes_of(text), first + 20) + 40);
+  overlapping.replace(first + 20, 8, size + size);
+  CHECK(refusal(as_npz, overlapping).find("members overlap") != std::string::npos);
 
   const std::size_t name_at = second + 46;
   std::string renamed = text;

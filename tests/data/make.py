@@ -1,4 +1,4 @@
-"""Makes the small reference files beside it with NumPy, SciPy and safetensors: the files that the
+"""Makes the small reference files beside it with NumPy, SciPy, safetensors and VTK: the files that the
 readers of data/ are tested on. Run it in this folder; the files are committed, so that the tests need
 no Python."""
 
@@ -10,7 +10,9 @@ import zipfile
 import numpy as np
 import scipy.io
 import scipy.sparse
+import vtk
 from safetensors.numpy import save_file
+from vtk.util.numpy_support import numpy_to_vtk
 
 GRID = np.arange(24).reshape(2, 3, 4)
 
@@ -113,3 +115,34 @@ save_file(
 header = json.dumps({"b": {"dtype": "BF16", "shape": [3], "data_offsets": [0, 6]}}).encode()
 with open("bf16.safetensors", "wb") as file:
     file.write(struct.pack("<Q", len(header)) + header + struct.pack("<3H", 0x3F80, 0xC000, 0x4049))
+
+mesh = vtk.vtkUnstructuredGrid()
+points = vtk.vtkPoints()
+for x, y, z in [(0, 0, 0), (1, 0, 0.5), (1, 1, 0), (0, 1, 0), (2, 0, 0), (2, 1, 0.25)]:
+    points.InsertNextPoint(x, y, z)
+mesh.SetPoints(points)
+for quad in [(0, 1, 2, 3), (1, 4, 5, 2)]:
+    corners = vtk.vtkIdList()
+    for corner in quad:
+        corners.InsertNextId(corner)
+    mesh.InsertNextCell(vtk.VTK_QUAD, corners)
+
+
+def field(name, array, add):
+    values = numpy_to_vtk(array, deep=1)
+    values.SetName(name)
+    add(values)
+
+
+field("pressure", np.arange(6, dtype="f4") / 4, mesh.GetPointData().SetScalars)
+field("velocity", np.arange(18, dtype="f8").reshape(6, 3), mesh.GetPointData().SetVectors)
+field("pair", np.arange(12, dtype="i4").reshape(6, 2), mesh.GetPointData().AddArray)
+field("id", np.arange(2, dtype="i4"), mesh.GetCellData().AddArray)
+for version, number in (("old", 42), ("new", 51)):
+    for coding, code in (("ascii", vtk.VTK_ASCII), ("binary", vtk.VTK_BINARY)):
+        writer = vtk.vtkUnstructuredGridWriter()
+        writer.SetInputData(mesh)
+        writer.SetFileVersion(number)
+        writer.SetFileType(code)
+        writer.SetFileName(f"{version}_{coding}.vtk")
+        writer.Write()
