@@ -8,7 +8,7 @@
 #include <cmath>
 #include <limits>
 
-#include "flr/cpu/simd.hpp"
+#include "flr/cpu/vector.hpp"
 
 FLR_CPU_BEGIN
 namespace simd {
