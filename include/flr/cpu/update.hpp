@@ -4,13 +4,15 @@
 #pragma once
 
 #include "flr/cpu/convert.hpp"
+#include "flr/cpu/simd_storage.hpp"
 
 FLR_CPU_BEGIN
 
 /// −1, 0 or 1; NaN stays, so that a broken gradient is seen.
 template <class C>
-FLR_ALWAYS_INLINE C sign_of(C x) {
-  return x > 0 ? C(1) : x < 0 ? C(-1) : x == 0 ? C(0) : x;
+FLR_ALWAYS_INLINE simd::Vec<C> sign_of(simd::Vec<C> x) {
+  const simd::Vec<C> zero{}, one = simd::splat(C(1));
+  return simd::select<C>(x > zero, one, simd::select<C>(x < zero, -one, x));
 }
 
 /// The members of UpdateParams in the compute type; arithmetic between them was done in double.
@@ -34,78 +36,59 @@ struct UpdateScalars {
         undamped(static_cast<C>(1 - p.dampening)) {}
 };
 
-/// Applies rule(p, g, m, v) to every element of a range; moments that a rule does not have are null.
+/// Applies rule(p, g, m, v) to every element of a range, as vectors; moments that are null are 0.
 template <class T, class Rule>
-inline void update_run(const UpdateParams<T>& u, index_t begin, index_t end, Rule&& rule) {
+inline void update_run(const UpdateParams<T>& u, index_t begin, index_t end, Rule rule) {
   using C = compute_t<T>;
   const C scale = static_cast<C>(u.s.grad_scale);
-  T* const p = u.p;
+  T *const p = u.p, *const m = u.m, *const v = u.v;
   const T* const g = u.g;
-  T* const m = u.m;
-  T* const v = u.v;
-  const auto element = [&](index_t i, C& mi, C& vi) {
-    C pi = static_cast<C>(p[i]);
-    rule(pi, static_cast<C>(g[i]) * scale, mi, vi);
-    p[i] = static_cast<T>(pi);
-  };
-  if (m && v) {
-    FLR_ELEMENTWISE
-    for (index_t i = begin; i < end; ++i) {
-      C mi = static_cast<C>(m[i]), vi = static_cast<C>(v[i]);
-      element(i, mi, vi);
-      m[i] = static_cast<T>(mi);
-      v[i] = static_cast<T>(vi);
-    }
-  } else if (m) {
-    FLR_ELEMENTWISE
-    for (index_t i = begin; i < end; ++i) {
-      C mi = static_cast<C>(m[i]), none = 0;
-      element(i, mi, none);
-      m[i] = static_cast<T>(mi);
-    }
-  } else {
-    FLR_ELEMENTWISE
-    for (index_t i = begin; i < end; ++i) {
-      C none = 0, nothing = 0;
-      element(i, none, nothing);
-    }
-  }
+  simd::for_vectors<C>(begin, end, [=](index_t i, index_t n) {
+    simd::Vec<C> pi = simd::load_any(p + i, n), mi{}, vi{};
+    if (m) mi = simd::load_any(m + i, n);
+    if (v) vi = simd::load_any(v + i, n);
+    rule(pi, simd::load_any(g + i, n) * scale, mi, vi);
+    simd::store_any(p + i, pi, n);
+    if (m) simd::store_any(m + i, mi, n);
+    if (v) simd::store_any(v + i, vi, n);
+  });
 }
 
 template <class T>
 void update_range(const UpdateParams<T>& u, index_t begin, index_t end) {
   using C = compute_t<T>;
+  using V = simd::Vec<C>;
   const UpdateScalars<C> s(u);
-  const auto adam = [s](C& p, C g, C& m, C& v) {
+  const auto adam = [s](V& p, V g, V& m, V& v) {
     m += s.rest1 * (g - m);
     v = s.beta2 * v + s.rest2 * g * g;
-    p -= s.step * (m / (static_cast<C>(__builtin_sqrt(v)) / s.root2 + s.eps));
+    p -= s.step * (m / (simd::sqrt(v) / s.root2 + s.eps));
   };
   switch (u.rule) {
     case UpdateRule::adamw:
-      return update_run(u, begin, end, [s, adam](C& p, C g, C& m, C& v) {
+      return update_run(u, begin, end, [s, adam](V& p, V g, V& m, V& v) {
         p *= s.keep;
         adam(p, g, m, v);
       });
     case UpdateRule::adam_l2:
       return update_run(u, begin, end,
-                        [s, adam](C& p, C g, C& m, C& v) { adam(p, g + s.decay * p, m, v); });
+                        [s, adam](V& p, V g, V& m, V& v) { adam(p, g + s.decay * p, m, v); });
     case UpdateRule::lion:
-      return update_run(u, begin, end, [s](C& p, C g, C& m, C&) {
-        p = p * s.keep - s.lr * sign_of(s.beta1 * m + s.rest1 * g);
+      return update_run(u, begin, end, [s](V& p, V g, V& m, V&) {
+        p = p * s.keep - s.lr * sign_of<C>(s.beta1 * m + s.rest1 * g);
         m = s.beta2 * m + s.rest2 * g;
       });
     case UpdateRule::lion_legacy:  // one momentum, which also takes the decay
-      return update_run(u, begin, end, [s](C& p, C g, C& m, C&) {
+      return update_run(u, begin, end, [s](V& p, V g, V& m, V&) {
         m = s.beta1 * m + s.rest1 * (g + s.decay * p);
-        p -= s.lr * sign_of(m);
+        p -= s.lr * sign_of<C>(m);
       });
     case UpdateRule::sgd:
       if (u.momentum == 0)
-        return update_run(u, begin, end, [s](C& p, C g, C&, C&) { p -= s.lr * (g + s.decay * p); });
+        return update_run(u, begin, end, [s](V& p, V g, V&, V&) { p -= s.lr * (g + s.decay * p); });
       return update_run(u, begin, end, [s, first = u.first_step, nesterov = u.nesterov](
-                                           C& p, C g, C& m, C&) {
-        const C d = g + s.decay * p;
+                                           V& p, V g, V& m, V&) {
+        const V d = g + s.decay * p;
         m = first ? d : s.momentum * m + s.undamped * d;
         p -= s.lr * (nesterov ? d + s.momentum * m : m);
       });
