@@ -5,6 +5,7 @@
 # `#ifdef MISTAKE` and `#endif` is the mistake: without it the file compiles, which proves that the
 # mistake alone is refused.
 set -euo pipefail
+export LC_ALL=C
 file=$1
 shift
 compile=("$@" -DFLR_COMPILED -fsyntax-only)
