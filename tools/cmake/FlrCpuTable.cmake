@@ -29,7 +29,7 @@ function(flr_cpu_table_objects target level march)
     if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
       # A unique symbol cannot be made local. And g++ 12 warns of its own AVX-512 intrinsics, which
       # start from a register that they leave undefined on purpose (its bug 105593).
-      target_compile_options(${objects} PRIVATE -fno-gnu-unique -Wno-maybe-uninitialized)
+      target_compile_options(${objects} PRIVATE -fno-gnu-unique -Wno-maybe-uninitialized -Wno-uninitialized)
     endif()
     target_link_libraries(${objects} PRIVATE Eigen3::Eigen fmt::fmt)
     if(FLR_BLAS)
