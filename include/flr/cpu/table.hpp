@@ -3,27 +3,19 @@
 
 #include "flr/core/backend.hpp"
 #include "flr/cpu/arena.hpp"
+#include "flr/cpu/bf16_attention.hpp"
+#include "flr/cpu/bf16_dense.hpp"
 #include "flr/cpu/copy.hpp"
 #include "flr/cpu/cross_entropy.hpp"
 #include "flr/cpu/dropout.hpp"
 #include "flr/cpu/embedding.hpp"
 #include "flr/cpu/gather.hpp"
-#include "flr/cpu/gemm.hpp"
 #include "flr/cpu/map.hpp"
 #include "flr/cpu/random.hpp"
 #include "flr/cpu/reduce.hpp"
 #include "flr/cpu/relative_loss.hpp"
 #include "flr/cpu/softmax.hpp"
 #include "flr/cpu/update.hpp"
-#if __has_include("flr/cpu/linear.hpp") && __has_include("flr/cpu/norm.hpp") && \
-    __has_include("flr/cpu/residual_mlp.hpp")
-#include "flr/cpu/bf16_dense.hpp"
-#define FLR_HAS_DENSE
-#endif
-#if __has_include("flr/cpu/attention.hpp")
-#include "flr/cpu/bf16_attention.hpp"
-#define FLR_HAS_ATTENTION
-#endif
 
 FLR_CPU_BEGIN
 
@@ -34,7 +26,6 @@ inline constexpr Backend<T> table{
     .copy = copy<T>,
     .map = map<T>,
     .reduce = reduce<T>,
-#ifdef FLR_HAS_DENSE
     .gemm = gemm,
     .linear = linear,
     .linear_backward = linear_backward,
@@ -43,25 +34,10 @@ inline constexpr Backend<T> table{
     .supports_residual_mlp = supports_residual_mlp,
     .norm = norm,
     .norm_backward = norm_backward,
-#else
-    .gemm = nullptr,
-    .linear = nullptr,
-    .linear_backward = nullptr,
-    .residual_mlp = nullptr,
-    .residual_mlp_backward = nullptr,
-    .supports_residual_mlp = nullptr,
-    .norm = nullptr,
-    .norm_backward = nullptr,
-#endif
     .softmax = softmax<T>,
     .softmax_backward = softmax_backward<T>,
-#ifdef FLR_HAS_ATTENTION
     .sdpa = sdpa,
     .sdpa_backward = sdpa_backward,
-#else
-    .sdpa = nullptr,
-    .sdpa_backward = nullptr,
-#endif
     .embedding = embedding<T>,
     .embedding_backward = embedding_backward<T>,
     .gather = gather<T>,
