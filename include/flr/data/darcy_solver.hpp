@@ -33,8 +33,10 @@ class DarcyNodes {
 };
 
 /// The published solver on cells: the coefficient goes from cell centres to nodes by a cubic
-/// spline, the solution comes back by another. The splines overshoot at jumps of the coefficient,
-/// which leaves small negative values of u near edges.
+/// spline, the solution comes back by another. The first spline overshoots at jumps, most of all on
+/// the edge, half a cell beyond the outermost centres: with coefficients 12 and 3 nearly every
+/// sample has nodes of the edge below zero (the matrix is still positive definite but for one
+/// sample in hundreds). This is the recipe, and the reason for small negative u near edges.
 class DarcyCells {
  public:
   /// As many nodes as cells. The solution is evaluated at `points` of each axis; the cell centres
