@@ -1,8 +1,10 @@
 // Files of the data floor: round trips, and files that NumPy, SciPy and safetensors wrote.
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmath>
+#include <csignal>
 #include <filesystem>
 #include <limits>
 
@@ -151,10 +153,20 @@ TEST_CASE("atomic_write: all or nothing") {
   CHECK(absent.find("it does not exist") != absent.npos);
   const auto device = message_of([&] { atomic_write("/dev/null", "x"); });
   CHECK(device == "[write] /dev/null exists and is not a regular file");
-  if (std::filesystem::exists("/dev/full")) {
-    // A full disk, as far as a test can have one: the descriptor's writes fail with ENOSPC.
-    CHECK_THROWS_AS(atomic_write("/dev/full", "x"), Error);
-  }
+
+  // A write that fails half way, as on a full disk: no file may grow beyond 100 kB for a moment.
+  struct rlimit limit = {};
+  REQUIRE(::getrlimit(RLIMIT_FSIZE, &limit) == 0);
+  const struct rlimit small = {100'000, limit.rlim_max};
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+  const auto full = message_of([&] { atomic_write(folder / "large", std::string(200'000, 'n')); });
+  ::setrlimit(RLIMIT_FSIZE, &limit);
+  std::signal(SIGXFSZ, handler);
+  CHECK(full.find("large cannot be written: ") != full.npos);
+  CHECK(bytes_of(folder / "large") == large);
+  CHECK(folder.files() == 3);
+
   CHECK(message_of([&] { Source(folder.path); }).find("is not a regular file") !=
         std::string::npos);
   CHECK(message_of([&] { Source(folder / "none"); }).find("it does not exist") !=
