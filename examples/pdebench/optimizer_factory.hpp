@@ -1,0 +1,17 @@
+// The optimiser and the schedule that the options describe.
+#pragma once
+
+#include <memory>
+
+#include "flr/optim.hpp"
+#include "options.hpp"
+
+namespace pdebench {
+
+std::unique_ptr<flr::optim::Optimizer<float>> make_optimizer(const Options& options,
+                                                             flr::nn::Module<float>& model);
+
+/// The schedule of a run of `steps` optimiser steps.
+std::unique_ptr<flr::optim::Schedule> make_schedule(const Options& options, flr::index_t steps);
+
+}  // namespace pdebench

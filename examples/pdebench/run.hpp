@@ -1,0 +1,15 @@
+// What pdebench does, by mode. Each returns the exit code.
+#pragma once
+
+#include "options.hpp"
+
+namespace pdebench {
+
+/// --train and --restart: 0, or 128 + signal where Ctrl-C came first.
+int train(Options options);
+/// --evaluate.
+int evaluate(const Options& options);
+/// --predict.
+int predict(const Options& options);
+
+}  // namespace pdebench

@@ -1,0 +1,19 @@
+// What a run says before its first step.
+#pragma once
+
+#include "flr/data/dataset.hpp"
+#include "flr/models/model.hpp"
+#include "flr/optim.hpp"
+#include "options.hpp"
+
+namespace pdebench {
+
+/// Chooses device and threads. Asking for a device that is not there is refused here.
+void set_up_machine(const Options& options);
+
+void print_summary(const Options& options, const flr::data::Dataset& set,
+                   flr::models::Model<float>& model);
+/// Which parameters decay and which do not.
+void print_groups(const Options& options, flr::optim::Optimizer<float>& optimizer);
+
+}  // namespace pdebench

@@ -1,0 +1,28 @@
+#include "trained.hpp"
+
+#include "flr/train/checkpoint_folder.hpp"
+#include "flr/train/weights.hpp"
+#include "model_factory.hpp"
+
+namespace pdebench {
+
+using namespace flr;
+
+std::filesystem::path require_checkpoint(const Options& o) {
+  const auto latest = train::latest_checkpoint(o.folder());
+  check(latest.has_value(), "{} has no checkpoint yet; --restart true goes on with the run",
+        o.folder().string());
+  return *latest;
+}
+
+std::unique_ptr<models::Model<float>> load_model(const Options& o,
+                                                 const std::filesystem::path& checkpoint,
+                                                 const std::string& weights, index_t c_in,
+                                                 index_t c_out) {
+  auto model = make_model(o, c_in, c_out);
+  const auto file = checkpoint / (weights == "ema" ? "ema.safetensors" : "model.safetensors");
+  train::load_weights(file, *model);
+  return model;
+}
+
+}  // namespace pdebench
