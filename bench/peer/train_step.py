@@ -4,9 +4,10 @@
 
 Modes: `eager` passes the heads of k and v as strided views, as the reference does; `eager-copy`
 copies them together first, which is faster on some machines; `compile` and `compile-copy` are
-torch.compile of model and loss. One step: forward, relative L2, backward, gradient norm clipped to 1, AdamW (fused), fp32. Every mode
-runs in a fresh process: its memory is the peak resident size less the size after `import torch`.
-rss_mib covers the whole life of the process (compilation too), rss_steady_mib the timed steps.
+torch.compile of model and loss. One step: forward, relative L2, backward, gradient norm clipped to
+1, AdamW (fused), fp32. Every mode runs in a fresh process: its memory is the peak resident size less
+the size after `import torch`. rss_mib covers the whole life of the process (compilation too),
+rss_steady_mib the timed steps.
 """
 
 import argparse
