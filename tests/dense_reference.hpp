@@ -2,7 +2,6 @@
 #pragma once
 
 #include "cpu_table_values.hpp"
-#include "flr/core/parallel.hpp"
 
 namespace dense_test {
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flr/core/create.hpp"
+#include "flr/core/parallel.hpp"
 #include "flr/core/print.hpp"
 #include "flr/core/runtime.hpp"
 #ifndef FLR_COMPILED
