@@ -175,8 +175,9 @@ TEST_CASE("atomic_write: all or nothing") {
 
 TEST_CASE("npy: round trip of every type") {
   const Folder folder;
-  for (const auto& [name, array] : one_of_each_type()) {
-    CAPTURE(name);
+  for (const auto& entry : one_of_each_type()) {
+    CAPTURE(entry.first);
+    const Array& array = entry.second;
     write_npy(folder / "a.npy", array);
     CHECK(read_npy(folder / "a.npy") == array);
     const ArrayInfo info = inspect_npy(folder / "a.npy");
@@ -251,9 +252,9 @@ TEST_CASE("mat5: round trip, plain and compressed") {
     write_mat5(folder / "a.mat", one_of_each_type(), form);
     const MatFile file(folder / "a.mat");
     CHECK(file.variables().size() == one_of_each_type().size());
-    for (const auto& [name, array] : one_of_each_type()) {
-      CAPTURE(name);
-      CHECK(file.read(name) == array);
+    for (const auto& entry : one_of_each_type()) {
+      CAPTURE(entry.first);
+      CHECK(file.read(entry.first) == entry.second);
     }
     CHECK(file.read("f64", ElementType::f32) == grid<double>(0.1).convert(ElementType::f32));
   }
