@@ -59,9 +59,10 @@ std::string to_string(const Tensor<T>& x) {
 }  // namespace flr
 
 template <class T>
-struct fmt::formatter<flr::Tensor<T>> : fmt::formatter<fmt::string_view> {
+struct fmt::formatter<flr::Tensor<T>> {
+  constexpr auto parse(fmt::format_parse_context& context) { return context.begin(); }
   template <class Context>
-  auto format(const flr::Tensor<T>& x, Context& ctx) const {
-    return fmt::formatter<fmt::string_view>::format(flr::to_string(x), ctx);
+  auto format(const flr::Tensor<T>& x, Context& context) const {
+    return fmt::format_to(context.out(), "{}", flr::to_string(x));
   }
 };

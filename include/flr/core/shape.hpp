@@ -126,10 +126,13 @@ inline Shape broadcast_shapes(const Shape& a, const Shape& b, const char* operat
 
 }  // namespace flr
 
+// Not derived from the formatter of strings: its definition is in fmt/format.h, which costs every
+// user of a shape a second of compilation.
 template <>
-struct fmt::formatter<flr::Shape> : fmt::formatter<fmt::string_view> {
+struct fmt::formatter<flr::Shape> {
+  constexpr auto parse(fmt::format_parse_context& context) { return context.begin(); }
   template <class Context>
-  auto format(const flr::Shape& shape, Context& ctx) const {
-    return fmt::formatter<fmt::string_view>::format(shape.str(), ctx);
+  auto format(const flr::Shape& shape, Context& context) const {
+    return fmt::format_to(context.out(), "{}", shape.str());
   }
 };
