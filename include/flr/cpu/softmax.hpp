@@ -4,6 +4,7 @@
 #pragma once
 
 #include "flr/cpu/block_math.hpp"
+#include "flr/cpu/convert.hpp"
 #include "flr/cpu/reduce_runs.hpp"
 
 FLR_CPU_BEGIN
