@@ -108,7 +108,9 @@ Verdict check_schedules(const std::string& path) {
     } else {
       flr::fail("[golden_check] {}: unknown schedule '{}'", path, name);
     }
-    const std::vector<double> lr = entry.at("lr"), beta1 = entry.at("beta1");
+    const std::vector<double> lr = entry.at("lr");
+    // Schedules that leave the momentum alone have none.
+    const std::vector<double> beta1 = entry.value("beta1", std::vector<double>(lr.size(), 0.9));
     for (std::size_t i = 0; i < lr.size(); ++i) {
       const ScheduledValues v = schedule->at(static_cast<long long>(i));
       const double b = v.beta1 < 0 ? 0.9 : v.beta1;

@@ -59,7 +59,7 @@ class FlareAblations : public BlockModel<T, FlareAblationsBlock<T>> {
   explicit FlareAblations(const FlareAblationsOptions& o)
       : BlockModel<T, FlareAblationsBlock<T>>(
             {o.c_in, o.c_out, o.channels, o.in_out_layers, o.in_out_ratio, o.out_norm,
-             nn::NormKind::layer, o.act.value_or(Activation::gelu_tanh)},
+             nn::NormKind::layer, o.act.value_or(Activation::gelu_tanh), "out_proj.ln", "out_proj.mlp"},
             o.blocks, [&] { return make_block(o); }) {}
 
   const char* name() const override { return "flare_ablations"; }

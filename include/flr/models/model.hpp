@@ -25,6 +25,8 @@ struct ProjectionOptions {
   bool out_norm = true;
   nn::NormKind norm = nn::NormKind::layer;
   Activation act = Activation::gelu_tanh;
+  const char* norm_name = "out_proj.0";  ///< what the reference calls the parts of the output
+  const char* out_name = "out_proj.1";
 };
 
 /// in_proj: c_in → C, and out_proj: (norm and) C → c_out.
@@ -48,7 +50,7 @@ struct Projections {
 };
 
 /// A stack of blocks between projections; what FLARE, its ablations and the transformer have in
-/// common. Named as the reference's: the output norm is out_proj.0, the MLP always out_proj.1.
+/// common, under the reference's names.
 template <Floating T, class B>
 class BlockModel : public Model<T> {
  public:
@@ -79,8 +81,8 @@ class BlockModel : public Model<T> {
       blocks_.push_back(make_block());
       this->add_child("blocks." + std::to_string(i), *blocks_.back());
     }
-    if (projections_.norm) this->add_child("out_proj.0", *projections_.norm);
-    this->add_child("out_proj.1", projections_.out);
+    if (projections_.norm) this->add_child(o.norm_name, *projections_.norm);
+    this->add_child(o.out_name, projections_.out);
     nn::init_flare(*this);
   }
 

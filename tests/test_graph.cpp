@@ -1,0 +1,136 @@
+// The life of a graph: no leak, no recursion, errors where they belong.
+#include <doctest/doctest.h>
+
+#include "flr/flr.hpp"
+
+using namespace flr;
+
+TEST_CASE("a dropped loss frees the graph at once") {
+  auto w = randn({64, 64});
+  w.requires_grad(true);
+  const index_t before = memory_stats().active;
+  {
+    const auto x = randn({32, 64});
+    const auto y = softmax(tanh(linear(x, w)));
+    const auto loss = mean(layer_norm(sdpa(reshape(y, {1, 1, 32, 64}), reshape(y, {1, 1, 32, 64}),
+                                           reshape(y, {1, 1, 32, 64}))));
+    CHECK(memory_stats().active > before);
+  }
+  CHECK(memory_stats().active == before);
+}
+
+TEST_CASE("after backward only the gradients remain") {
+  auto w = randn({64, 64});
+  w.requires_grad(true);
+  const index_t before = memory_stats().active;
+  {
+    auto loss = mean(square(tanh(matmul(randn({32, 64}), w))));
+    backward(loss);
+  }
+  CHECK(memory_stats().active == before + Pool::rounded(64 * 64 * 4));
+}
+
+TEST_CASE("a chain of 100,000 nodes is walked and freed without recursion") {
+  auto x = ones<double>({1});
+  x.requires_grad(true);
+  {
+    Tensor<double> y = x;
+    for (int i = 0; i < 100000; ++i) y = y + 1;
+    backward(y);
+  }
+  CHECK(x.grad().item() == 1);
+  {
+    Tensor<double> y = x;  // and one that never runs backward
+    for (int i = 0; i < 100000; ++i) y = y * 1;
+  }
+}
+
+TEST_CASE("gradients add up over uses and over calls") {
+  auto x = full<double>({2}, 3);
+  x.requires_grad(true);
+  backward(sum(x * x + x));
+  CHECK(x.grad().at(0) == doctest::Approx(7));
+  backward(sum(x));
+  CHECK(x.grad().at(0) == doctest::Approx(8));
+  x.zero_grad();
+  CHECK(x.grad().at(0) == 0);
+  backward(sum(x));
+  CHECK(x.grad().at(0) == 1);
+}
+
+TEST_CASE("a residual chain is linear in its length") {
+  // Walking paths instead of nodes would take 2^60 visits here.
+  auto x = ones<double>({1});
+  x.requires_grad(true);
+  Tensor<double> y = x;
+  for (int i = 0; i < 60; ++i) y = y * 0.5 + y * 0.5;
+  backward(y);
+  CHECK(x.grad().item() == doctest::Approx(1));
+}
+
+TEST_CASE("a second backward needs retain_graph") {
+  auto x = ones<double>({2});
+  x.requires_grad(true);
+  const auto y = sum(x * x);
+  backward(y, {.retain_graph = true});
+  backward(y);
+  CHECK(x.grad().at(0) == 4);
+  CHECK_THROWS_WITH_AS(backward(y), doctest::Contains("already freed"), Error);
+}
+
+TEST_CASE("a saved tensor changed in place is an error") {
+  auto x = ones({2});
+  x.requires_grad(true);
+  auto a = x * 2;
+  const auto y = sum(a * a);
+  a.fill_(3);
+  CHECK_THROWS_WITH_AS(backward(y), doctest::Contains("changed in place"), Error);
+}
+
+TEST_CASE("no_grad records nothing") {
+  auto x = ones({2});
+  x.requires_grad(true);
+  CHECK_FALSE(no_grad([&] { return x * 2; }).requires_grad());
+  CHECK((x * 2).requires_grad());
+  CHECK_THROWS_WITH_AS(backward(sum(x.detach())), doctest::Contains("does not require a gradient"),
+                       Error);
+  CHECK_THROWS_WITH_AS(backward(x * 2), doctest::Contains("expected a scalar"), Error);
+}
+
+TEST_CASE("recompute draws the same random numbers and saves memory") {
+  auto w = randn<float>({256, 256});
+  w.requires_grad(true);
+  const auto x = randn<float>({512, 256});
+  const auto body = [&](const Tensor<float>& a) {
+    return dropout(tanh(tanh(tanh(matmul(a, w)))), 0.5);
+  };
+  std::vector<float> gradient[2];
+  index_t active[2];
+  for (int k = 0; k < 2; ++k) {
+    w.zero_grad();
+    manual_seed(7);
+    const index_t before = memory_stats().active;
+    const auto y = mean(k ? recompute(body, x) : body(x));
+    active[k] = memory_stats().active - before;
+    backward(y);
+    gradient[k] = w.grad().to_vector();
+  }
+  CHECK(gradient[0] == gradient[1]);
+  CHECK(active[1] < active[0] / 2);
+}
+
+TEST_CASE("the graph as DOT") {
+  auto x = ones({2});
+  x.requires_grad(true);
+  const std::string dot = to_dot(sum(tanh(x)));
+  CHECK(dot.find("sum") != std::string::npos);
+  CHECK(dot.find("leaf") != std::string::npos);
+  CHECK(dot.find("->") != std::string::npos);
+}
+
+TEST_CASE("formulas print") {
+  CHECK(formula::print(silu(_1) * _2 + 0.5) == "((silu(x1) * x2) + s0)");
+  CHECK(formula::print(formula::derivative<1>(_1 * _2)) == "x2");
+  CHECK(formula::print(formula::derivative<1>(exp(_1 * 2.0))) == "(exp((x1 * s0)) * s1)");
+  CHECK(formula::print(where(_1 > 0.0, _1, 0.0)) == "((x1 > s0) != 0 ? x1 : s1)");
+}
