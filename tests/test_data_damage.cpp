@@ -50,8 +50,11 @@ Bytes bytes_of(std::string_view text) {
   return Bytes(view.begin(), view.end());
 }
 
+std::string reference_text(const std::string& name) {
+  return read_text(std::filesystem::path(FLR_TEST_DIR) / "data" / name);
+}
 Bytes reference(const std::string& name) {
-  return bytes_of(read_text(std::filesystem::path(FLR_TEST_DIR) / "data" / name));
+  return bytes_of(reference_text(name));
 }
 
 // The result, or nothing where the reader refused. Any other exception fails the test.
@@ -220,7 +223,7 @@ TEST_CASE("damage: safetensors headers that lie") {
 }
 
 TEST_CASE("damage: an archive whose members share bytes or names") {
-  std::string text = read_text(std::filesystem::path(FLR_TEST_DIR) / "data/stored.npz");
+  std::string text = reference_text("stored.npz");
   const std::string signature = "PK\x01\x02";
   const std::size_t first = text.find(signature), second = text.find(signature, first + 4),
                     third = text.find(signature, second + 4);
@@ -243,9 +246,69 @@ TEST_CASE("damage: an archive whose members share bytes or names") {
   CHECK(refusal(as_npz, renamed).find("calls itself") != std::string::npos);
 }
 
+TEST_CASE("damage: two arrays of one name") {
+  const Array one(std::vector<float>{1}, {1, 1});
+  const auto path =
+      std::filesystem::temp_directory_path() / ("flr-damage-" + std::to_string(::getpid()));
+  const auto renamed = [&] {
+    std::string text = read_text(path);
+    std::filesystem::remove(path);
+    for (std::size_t at = text.find("ab"); at != text.npos; at = text.find("ab"))
+      text[at + 1] = 'a';
+    return text;
+  };
+  write_npz(path, {{"aa", one}, {"ab", one}});
+  CHECK(refusal(as_npz, renamed()).find("two members named 'aa.npy'") != std::string::npos);
+  write_mat5(path, {{"aa", one}, {"ab", one}}, MatForm::plain);
+  CHECK(refusal(as_mat, renamed()).find("two variables named 'aa'") != std::string::npos);
+}
+
+TEST_CASE("npz: sizes, offsets and the end record in 64 bits") {
+  const std::string text = reference_text("stored.npz");
+  const std::size_t first = text.find("PK\x01\x02"), second = text.find("PK\x01\x02", first + 4),
+                    end = text.find("PK\x05\x06");
+  REQUIRE(end != text.npos);
+  const Bytes bytes = bytes_of(text);
+  // The first entry of the directory moves its two sizes and its offset into a zip64 field.
+  std::string entry = text.substr(first, second - first);
+  REQUIRE(load_le<std::uint16_t>(bytes, first + 30) == 0);
+  std::string extra;
+  append_le(extra, std::uint16_t{1});
+  append_le(extra, std::uint16_t{24});
+  append_le(extra, std::uint64_t{load_le<std::uint32_t>(bytes, first + 24)});
+  append_le(extra, std::uint64_t{load_le<std::uint32_t>(bytes, first + 20)});
+  append_le(extra, std::uint64_t{load_le<std::uint32_t>(bytes, first + 42)});
+  entry.replace(20, 8, std::string(8, '\xff'));
+  entry.replace(30, 2, std::string("\x1c\x00", 2));
+  entry.replace(42, 4, std::string(4, '\xff'));
+  const std::string directory = entry + extra + text.substr(second, end - second);
+  // The end record says nothing; the zip64 record and its locator do.
+  std::string tail = "PK\x06\x06";
+  append_le(tail, std::uint64_t{44});
+  append_le(tail, std::uint32_t{45 << 16 | 45});
+  tail += std::string(8, '\0');
+  append_le(tail, std::uint64_t{3});
+  append_le(tail, std::uint64_t{3});
+  append_le(tail, std::uint64_t{directory.size()});
+  append_le(tail, std::uint64_t{first});
+  tail += "PK\x06\x07" + std::string(4, '\0');
+  append_le(tail, std::uint64_t{first + directory.size()});
+  append_le(tail, std::uint32_t{1});
+  tail += text.substr(end, 8) + std::string(12, '\xff') + std::string(2, '\0');
+  const std::string large = text.substr(0, first) + directory + tail;
+  CHECK(parse_npz(bytes_of(large)) == parse_npz(bytes));
+  for (std::size_t n = first; n < large.size(); ++n)
+    CHECK(!attempt(as_npz, bytes_of(large.substr(0, n))));
+  for (std::size_t i = first; i < large.size(); ++i) {
+    Bytes damaged = bytes_of(large);
+    damaged[i] ^= std::byte{0xff};
+    (void)attempt(as_npz, damaged);
+  }
+}
+
 TEST_CASE("damage: what is declared larger than deflate can pack is refused before it is read") {
   // A deflated member of few bytes that claims a gigabyte.
-  std::string text = read_text(std::filesystem::path(FLR_TEST_DIR) / "data/deflated.npz");
+  std::string text = reference_text("deflated.npz");
   const std::size_t central = text.find("PK\x01\x02");
   REQUIRE(central != text.npos);
   std::string size;
