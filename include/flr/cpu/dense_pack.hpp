@@ -1,6 +1,8 @@
 // Packing of B into panels, and plain transposition: what makes every product one case.
 #pragma once
 
+#include <utility>
+
 #include "flr/cpu/dense_kernel.hpp"
 
 FLR_CPU_BEGIN
@@ -12,19 +14,49 @@ constexpr index_t packed_size(index_t k, index_t n) {
   return (n + panel_columns<T> - 1) / panel_columns<T> * panel_columns<T> * k;
 }
 
-/// Packs columns of one panel: element (p, j) of B lies at b[p·row + j·column].
+/// a₀ b₀ a₁ b₁ … from the lower (Half = 0) or upper (1) halves of a and b.
+template <int Half, class T, int... I>
+FLR_ALWAYS_INLINE Vec<T> zip(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
+  constexpr int n = lanes<T>;
+  return __builtin_shufflevector(a, b, (Half * n / 2 + I / 2 + I % 2 * n)...);
+}
+
+/// to[q·step …] = the q-th elements of `lanes` rows of `from`, for q < lanes: a square block,
+/// transposed by zipping row i with row i + lanes/2, log₂ lanes times.
+template <class T>
+FLR_ALWAYS_INLINE void transpose_block(const T* from, index_t ld, T* to, index_t step) {
+  constexpr int n = lanes<T>;
+  constexpr auto all = std::make_integer_sequence<int, n>{};
+  Vec<T> x[n], y[n];
+#pragma GCC unroll 16
+  for (int i = 0; i < n; ++i) x[i] = load(from + i * ld);
+#pragma GCC unroll 4
+  for (int half = 1; half < n; half *= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < n / 2; ++i) {
+      y[2 * i] = zip<0, T>(x[i], x[i + n / 2], all);
+      y[2 * i + 1] = zip<1, T>(x[i], x[i + n / 2], all);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < n; ++i) x[i] = y[i];
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < n; ++i) store(to + i * step, x[i]);
+}
+
+/// Packs one panel: element (p, j) of B lies at b[p·row + j·column], one of the two being 1.
 template <class T>
 void pack_panel(index_t k, index_t columns, const T* b, index_t row, index_t column, T* out) {
-  constexpr int P = panel_columns<T>;
-  if (column == 1 && columns == P) {
-    for (index_t p = 0; p < k; ++p)
-      for (int v = 0; v < tile_vectors; ++v)
-        store(out + p * P + v * lanes<T>, load(b + p * row + v * lanes<T>));
-    return;
-  }
-  for (index_t p = 0; p < k; ++p) {
-    for (index_t j = 0; j < columns; ++j) out[p * P + j] = b[p * row + j * column];
-    for (index_t j = columns; j < P; ++j) out[p * P + j] = 0;
+  constexpr int P = panel_columns<T>, W = lanes<T>;
+  for (int v = 0; v < P; v += W, out += W, b += W * column, columns -= W) {
+    index_t p = 0;
+    if (columns >= W && column == 1) {
+      for (; p < k; ++p) store(out + p * P, load(b + p * row));
+    } else if (columns >= W && row == 1) {
+      for (; p + W <= k; p += W) transpose_block(b + p, column, out + p * P, P);
+    }
+    for (; p < k; ++p)
+      for (int j = 0; j < W; ++j) out[p * P + j] = j < columns ? b[p * row + j * column] : T(0);
   }
 }
 

@@ -24,8 +24,15 @@ struct Whole {
 template <class T>
 struct Part {
   int count;
-  FLR_ALWAYS_INLINE Vec<T> load(const T* p) const { return simd::load_part(p, count, T(0)); }
-  FLR_ALWAYS_INLINE void store(T* p, Vec<T> v) const { simd::store_part(p, v, count); }
+  FLR_ALWAYS_INLINE Vec<T> load(const T* p) const {
+    T x[lanes<T>];
+    for (int i = 0; i < lanes<T>; ++i) x[i] = i < count ? p[i] : T(0);
+    return simd::load(x);
+  }
+  FLR_ALWAYS_INLINE void store(T* p, Vec<T> v) const {
+    for (int i = 0; i < lanes<T>; ++i)
+      if (i < count) p[i] = v[i];
+  }
 };
 
 /// body(j, access) for vectors at j = 0, lanes, … of n elements; `access` is Whole or Part.

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "flr/cpu/dense_chunks.hpp"
+#include "flr/cpu/dense_column.hpp"
 #include "flr/cpu/dense_large.hpp"
 
 FLR_CPU_BEGIN
@@ -20,6 +21,8 @@ template <class T>
 void multiply_packing(index_t m, index_t n, index_t k, T alpha, LeftOperand<T> a, const T* b,
                       index_t row, index_t column, T* c, index_t ldc, bool add) {
   constexpr index_t P = panel_columns<T>, stretch = 16384 / (P * sizeof(T));
+  if (n == 1 && a.column == 1 && row == 1 && alpha == T(1))
+    return multiply_column(m, k, a.data, a.row, b, c, ldc, add);
   alignas(64) T panel[stretch * P];
   for (index_t p = 0; p == 0 || p < k; p += stretch) {
     const index_t depth = k - p < stretch ? k - p : stretch;

@@ -5,6 +5,19 @@
 #include "flr/cpu/gemm.hpp"
 
 FLR_CPU_BEGIN
+namespace dense {
+
+/// y[rows,out] = x wᵀ, or y + x wᵀ where `add`; w [out,in] is also given packed.
+template <class T>
+void layer_product(index_t rows, index_t in, index_t out, const T* x, const T* w,
+                   RightOperand<T> packed, T* y, bool add) {
+  if (out == 1)
+    multiply_column(rows, in, x, in, w, y, index_t{1}, add);
+  else
+    multiply(rows, out, in, {x, in, 1}, packed, y, out, add);
+}
+
+}  // namespace dense
 
 /// A chunk's bias and activation follow its product while it is in cache.
 template <class T>
@@ -19,7 +32,7 @@ void linear(const LinearParams<T>& p) {
     const index_t r = chunks.begin(chunk), rows = chunks.length(chunk);
     T* y = p.y + r * p.out;
     T* pre = p.pre ? p.pre + r * p.out : y;
-    dense::multiply(rows, p.out, p.in, {p.x + r * p.in, p.in, 1}, w, pre, p.out, false);
+    dense::layer_product(rows, p.in, p.out, p.x + r * p.in, p.w, w, pre, false);
     dense::finish_rows<T>(p.act, rows, p.out, pre, p.b, nullptr, y);
   });
 }

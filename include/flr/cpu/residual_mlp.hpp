@@ -99,14 +99,14 @@ void residual_mlp(const ResidualMlpParams<T>& p) {
       T* pre = p.pre ? p.pre + (l * p.rows + r) * p.hid : p_room.data();
       const T* from = l == 0 ? x : a;
       const index_t in = layers.in(l);
-      dense::multiply(rows, p.hid, in, {from, in, 1}, w[l], pre, p.hid, false);
+      dense::layer_product<T>(rows, in, p.hid, from, p.w[l], w[l], pre, false);
       const T* skip = l > 0 ? a : p.residual_in ? x : nullptr;
       dense::finish_rows(p.act, rows, p.hid, pre, p.b[l], skip, a);
     }
     const int last = p.layers + 1;
     T* y = p.y + r * p.out;
     if (p.residual_out) dense::add_or_copy(size, a, y, false);
-    dense::multiply(rows, p.out, p.hid, {a, p.hid, 1}, w[last], y, p.out, p.residual_out);
+    dense::layer_product<T>(rows, p.hid, p.out, a, p.w[last], w[last], y, p.residual_out);
     dense::finish_rows<T>(Activation::identity, rows, p.out, y, p.b[last], nullptr, y);
   });
 }
