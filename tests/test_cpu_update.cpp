@@ -40,11 +40,27 @@ TEST_CASE_TEMPLATE("element i of a draw depends on (seed, step, call, i) alone",
   }
 }
 
-TEST_CASE("uniform floats are the words of the Philox blocks") {
-  float x[6];
-  cpu_backend<float>().random({6, Distribution::uniform, 5, 6, 7, x});
-  const auto second = stream_block(5, 6, 7, 1);
-  CHECK(x[5] == uniform_float(second[1]));
+TEST_CASE_TEMPLATE("draws are the words of the Philox blocks, normals by Box and Muller", T, float, double) {
+  const index_t n = 1003;
+  const std::uint64_t seed = 0x123456789ABCDEF0, step = 0x9876543210, call = 77;
+  std::vector<T> u(n), z(n);
+  cpu_backend<T>().random({n, Distribution::uniform, seed, step, call, u.data()});
+  cpu_backend<T>().random({n, Distribution::normal, seed, step, call, z.data()});
+  constexpr index_t per_block = sizeof(T) == 4 ? 4 : 2;
+  const auto uniform = [&](index_t i) {
+    const auto word = stream_block(seed, step, call, static_cast<std::uint64_t>(i / per_block));
+    const auto j = static_cast<std::size_t>(i % per_block);
+    if constexpr (sizeof(T) == 4) return uniform_float(word[j]);
+    else return uniform_double(word[2 * j], word[2 * j + 1]);
+  };
+  std::vector<double> normal;
+  for (index_t i = 0; i < n; ++i) {
+    CHECK(u[static_cast<std::size_t>(i)] == uniform(i));
+    const index_t first = i / 2 * 2;
+    const auto pair = normal_pair<long double>(uniform(first), uniform(first + 1));
+    normal.push_back(static_cast<double>(pair[static_cast<std::size_t>(i % 2)]));
+  }
+  check_close(z, normal, 4 * unit<T>);
   // Blocks beyond 2³² of one call and blocks of other calls are different counters.
   CHECK(stream_block(5, 6, 7, std::uint64_t{1} << 32) != stream_block(5, 6, 7, 0));
   CHECK(stream_block(5, 6, 7, std::uint64_t{1} << 32) != stream_block(5, 6, 8, 0));

@@ -2,26 +2,29 @@
 // the mask is the same for every scalar type and in backward.
 #pragma once
 
-#include "flr/core/philox.hpp"
 #include "flr/cpu/convert.hpp"
+#include "flr/cpu/philox_words.hpp"
 
 FLR_CPU_BEGIN
 
 template <class T>
 void dropout(const DropoutParams<T>& p) {
   using C = compute_t<T>;
-  const auto threshold = static_cast<std::uint64_t>(p.p * 4294967296.0);
+  const auto threshold = static_cast<std::uint32_t>(p.p * 4294967296.0);
   const C scale = static_cast<C>(1 / (1 - p.p));
-  parallel_ranges(ceil_div(p.n, 4), chunk_elements / 4, [&](index_t begin, index_t end) {
-    for (index_t b = begin; b < end; ++b) {
-      const auto word = stream_block(p.seed, p.step, p.call, static_cast<std::uint64_t>(b));
-      const index_t count = smaller(4, p.n - 4 * b);
-      for (index_t j = 0; j < count; ++j) {
-        const index_t i = 4 * b + j;
-        C y = word[j] < threshold ? C(0) : scale * static_cast<C>(p.x[i]);
-        if (p.accumulate) y += static_cast<C>(p.y[i]);
-        p.y[i] = static_cast<T>(y);
+  constexpr index_t group = philox_words;
+  parallel_ranges(ceil_div(p.n, group), chunk_elements / group, [&](index_t begin, index_t end) {
+    for (index_t g = begin; g < end; ++g) {
+      std::uint32_t words[group];
+      C y[group];
+      draw_words(p.seed, p.step, p.call, static_cast<std::uint64_t>(g * philox_blocks), words);
+      const T* x = p.x + g * group;
+      const index_t n = smaller(group, p.n - g * group);
+      for (index_t i = 0; i < n; ++i) {
+        const C kept = scale * static_cast<C>(x[i]);  // read in any case: no branch
+        y[i] = words[i] < threshold ? C(0) : kept;
       }
+      store_run(y, p.y + g * group, n, p.accumulate);
     }
   });
 }

@@ -4,7 +4,7 @@
 
 #include "flr/core/map_params.hpp"
 #include "flr/cpu/block_math.hpp"
-#include "flr/cpu/fill.hpp"
+#include "flr/cpu/copy.hpp"
 
 FLR_CPU_BEGIN
 
@@ -39,6 +39,14 @@ struct MapSource {
     }
   }
 
+  /// Whether blocks of it would be read across rows of memory, one element of a line at a time.
+  bool scattered() const {
+    const int last = layout.rank - 1;
+    bool rows = false;
+    for (int a = 0; a < last; ++a) rows |= layout.stride[0][a] == 1;
+    return kind == MapInput::gathered && layout.stride[0][last] > 1 && rows;
+  }
+
   /// Values that it keeps in scratch memory.
   index_t scratch() const {
     return kind == MapInput::direct ? 0 : kind == MapInput::periodic ? 2 * map_block : map_block;
@@ -58,6 +66,7 @@ struct MapSource {
       const T* src = x + at.offset[0] + column * stride;
       compute_t<T>* dst = y + done;
       if (stride == 1) convert_run(src, dst, run);
+      else if (stride == 0) fill_run(dst, static_cast<compute_t<T>>(*src), run);
       else
         for (index_t i = 0; i < run; ++i) dst[i] = static_cast<compute_t<T>>(src[i * stride]);
       done += run;
@@ -91,9 +100,20 @@ void map(const MapParams& p) {
   const index_t n = p.shape.numel();
   if (n == 0) return;
   MapSource<T> source[max_map_inputs];
-  index_t scratch_size = p.table->scratch_blocks * map_block;
+  index_t scratch_size = p.table->scratch_blocks * map_block, transposed = 0;
   for (int i = 0; i < p.n_in; ++i) {
     source[i] = MapSource<T>(static_cast<const T*>(p.in[i]), p.shape, p.in_strides[i]);
+    transposed += source[i].scattered();
+  }
+  // A transposed input is put in order first: copy() does that in tiles.
+  const flr::detail::Scratch<T> ordered(n > map_block ? transposed * n : 0);
+  for (int i = 0; i < p.n_in; ++i) {
+    if (source[i].scattered() && ordered.data()) {
+      T* values = ordered.data() + --transposed * n;
+      const Shape strides = contiguous_strides(p.shape);
+      copy(CopyParams<T>{p.shape, p.in_strides[i], strides, source[i].x, values});
+      source[i] = MapSource<T>(values, p.shape, strides);
+    }
     scratch_size += source[i].scratch();
   }
   bool staged[max_map_outputs] = {};  // computed in scratch memory first

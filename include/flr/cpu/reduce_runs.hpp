@@ -4,6 +4,7 @@
 #pragma once
 
 #include "flr/cpu/layout.hpp"
+#include "flr/cpu/simd_storage.hpp"
 
 FLR_CPU_BEGIN
 
@@ -13,6 +14,10 @@ struct SumOp {
   static constexpr bool scales = true;
   template <class C>
   static FLR_ALWAYS_INLINE C join(C a, C b) {
+    return a + b;
+  }
+  template <class C>
+  static FLR_ALWAYS_INLINE simd::Vec<C> join(simd::Vec<C> a, simd::Vec<C> b) {
     return a + b;
   }
 };
@@ -26,16 +31,43 @@ struct MaxOp {
   static FLR_ALWAYS_INLINE C join(C a, C b) {
     return a > b || a != a ? a : b;
   }
+  template <class C>
+  static FLR_ALWAYS_INLINE simd::Vec<C> join(simd::Vec<C> a, simd::Vec<C> b) {
+    return simd::select<C>((a > b) | (a != a), a, b);
+  }
 };
 
-/// Accumulators of a run, and the elements after which they are joined in double.
-inline constexpr index_t run_lanes = 32, run_block = 512;
+/// Elements of a run after which its accumulators are joined in double.
+inline constexpr index_t run_block = 512;
+
+/// The reduction of at most run_block neighbours, four vectors at a time.
+template <class Op, class T>
+inline compute_t<T> reduce_block(const T* x, index_t n) {
+  using C = compute_t<T>;
+  using V = simd::Vec<C>;
+  constexpr index_t L = simd::lanes<C>;
+  V sum[4];
+  for (V& s : sum) s = simd::splat(Op::template identity<C>);
+  index_t i = 0;
+  for (; i + 4 * L <= n; i += 4 * L)
+    for (int s = 0; s < 4; ++s) sum[s] = Op::template join<C>(sum[s], simd::load_any(x + i + s * L, L));
+  for (int s = 0; i + L <= n; i += L, ++s)
+    sum[s] = Op::template join<C>(sum[s], simd::load_any(x + i, L));
+  sum[0] = Op::template join<C>(Op::template join<C>(sum[0], sum[1]),
+                                Op::template join<C>(sum[2], sum[3]));
+  C lane[L];
+  simd::store(lane, sum[0]);
+  for (index_t l = 0; i < n; ++i, ++l) lane[l] = Op::join(lane[l], static_cast<C>(x[i]));
+  for (index_t half = L / 2; half > 0; half /= 2)
+    for (index_t l = 0; l < half; ++l) lane[l] = Op::join(lane[l], lane[l + half]);
+  return lane[0];
+}
 
 /// The reduction of n elements with a stride.
 template <class Op, class T>
 inline double reduce_run(const T* x, index_t stride, index_t n) {
   using C = compute_t<T>;
-  if (n < run_lanes) {
+  if (n < simd::lanes<C>) {
     C total = Op::template identity<C>;
     for (index_t i = 0; i < n; ++i) total = Op::join(total, static_cast<C>(x[i * stride]));
     return static_cast<double>(total);
@@ -44,21 +76,13 @@ inline double reduce_run(const T* x, index_t stride, index_t n) {
   for (index_t begin = 0; begin < n; begin += run_block) {
     const index_t count = smaller(run_block, n - begin);
     const T* b = x + begin * stride;
-    C lane[run_lanes];
-    for (index_t l = 0; l < run_lanes; ++l) lane[l] = Op::template identity<C>;
-    index_t i = 0;
-    if (stride == 1) {
-      for (; i + run_lanes <= count; i += run_lanes)
-        for (index_t l = 0; l < run_lanes; ++l)
-          lane[l] = Op::join(lane[l], static_cast<C>(b[i + l]));
-      for (index_t l = 0; i < count; ++i, ++l) lane[l] = Op::join(lane[l], static_cast<C>(b[i]));
+    if (stride != 1) {
+      C packed[run_block];
+      for (index_t i = 0; i < count; ++i) packed[i] = static_cast<C>(b[i * stride]);
+      total = Op::join(total, static_cast<double>(reduce_block<Op>(packed, count)));
     } else {
-      for (; i < count; ++i)
-        lane[i % run_lanes] = Op::join(lane[i % run_lanes], static_cast<C>(b[i * stride]));
+      total = Op::join(total, static_cast<double>(reduce_block<Op>(b, count)));
     }
-    for (index_t half = run_lanes / 2; half > 0; half /= 2)
-      for (index_t l = 0; l < half; ++l) lane[l] = Op::join(lane[l], lane[l + half]);
-    total = Op::join(total, static_cast<double>(lane[0]));
   }
   return total;
 }

@@ -9,15 +9,15 @@
 FLR_CPU_BEGIN
 
 /// Σ |d|ᵖ and Σ |t|ᵖ over one piece of a sample, in double.
-template <class T>
-inline void norm_sums(const T* pred, const T* target, index_t n, int p, double* sums) {
+template <int P, class T>
+inline void norm_sums(const T* pred, const T* target, index_t n, double* sums) {
   constexpr index_t lanes = 8;
   double d_lane[lanes] = {}, t_lane[lanes] = {};
   const auto add = [&](index_t i, index_t l) {
     const double t = static_cast<double>(static_cast<compute_t<T>>(target[i]));
     const double d = static_cast<double>(static_cast<compute_t<T>>(pred[i])) - t;
-    d_lane[l] += p == 2 ? d * d : __builtin_fabs(d);
-    t_lane[l] += p == 2 ? t * t : __builtin_fabs(t);
+    d_lane[l] += P == 2 ? d * d : __builtin_fabs(d);
+    t_lane[l] += P == 2 ? t * t : __builtin_fabs(t);
   };
   index_t i = 0;
   for (; i + lanes <= n; i += lanes)
@@ -34,8 +34,10 @@ void relative_loss(const RelativeLossParams<T>& p) {
   const flr::detail::Scratch<double> part(p.samples * pieces * 2);
   parallel_for(p.samples * pieces, [&](index_t item) {
     const index_t begin = item % pieces * chunk_elements, first = item / pieces * p.len + begin;
-    norm_sums(p.pred + first, p.target + first, smaller(chunk_elements, p.len - begin), p.p,
-              part.data() + 2 * item);
+    const index_t n = smaller(chunk_elements, p.len - begin);
+    double* sums = part.data() + 2 * item;
+    if (p.p == 2) norm_sums<2>(p.pred + first, p.target + first, n, sums);
+    else norm_sums<1>(p.pred + first, p.target + first, n, sums);
   });
   double total = 0;
   for (index_t s = 0; s < p.samples; ++s) {
