@@ -1,7 +1,7 @@
 // Attention on bf16 tensors: computed by the float kernels on widened copies.
 #pragma once
 
-#include "flr/cpu/sdpa.hpp"
+#include "flr/cpu/attention.hpp"
 #include "flr/cpu/widen.hpp"
 
 FLR_CPU_BEGIN
