@@ -14,7 +14,9 @@ using PhiloxLanes = std::uint64_t __attribute__((vector_size(simd::vector_bytes)
 /// The 64-bit product of the lower halves with a 32-bit constant.
 FLR_ALWAYS_INLINE PhiloxLanes multiply_low(PhiloxLanes a, std::uint64_t m) {
 #if defined(__AVX512F__)
-  return (PhiloxLanes)_mm512_mul_epu32((__m512i)a, _mm512_set1_epi64(static_cast<long long>(m)));
+  // Masked for the reason given in simd_storage.hpp.
+  return (PhiloxLanes)_mm512_maskz_mul_epu32(0xFF, (__m512i)a,
+                                             _mm512_set1_epi64(static_cast<long long>(m)));
 #elif defined(__AVX2__)
   return (PhiloxLanes)_mm256_mul_epu32((__m256i)a, _mm256_set1_epi64x(static_cast<long long>(m)));
 #elif defined(__SSE2__) && !defined(__AVX__)
