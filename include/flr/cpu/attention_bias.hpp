@@ -1,54 +1,59 @@
-// The gradient of an additive attention bias: dbias = dS, summed over the axes along which the bias
-// was broadcast.
-//
-// Biases are small or rare beside attention itself, so their gradient has a pass of its own, plain
-// and ordered: a task owns whole rows of the bias (or its only row) and walks everything that was
-// broadcast onto it in order.
+// The gradient of an additive bias: dS itself, summed over the axes along which the bias repeats.
+// A pass of its own, whose tasks are blocks of the bias, so that every sum has one owner and a
+// fixed order; the other gradients do not pay for it.
 #pragma once
 
-#include "flr/cpu/attention_tile.hpp"
+#include "flr/cpu/attention_key_block.hpp"
 
 FLR_CPU_BEGIN
 namespace attention {
 
 template <class T>
-void sdpa_bias_gradient(const SdpaBackwardParams<T>& p) {
+void bias_gradient(const SdpaBackwardParams<T>& p, const QueryStatistics<T>& statistics) {
   const SdpaParams<T>& f = p.f;
-  const index_t bs = f.bias_s.batch ? f.B : 1, hs = f.bias_s.head ? f.H : 1;
-  const index_t rows = f.bias_s.row ? f.Nq : 1, cols = f.bias_col ? f.Nk : 1;
-  const double infinity = std::numeric_limits<double>::infinity();
-  parallel_for(bs * hs * rows, [&](index_t task) {
-    const index_t row = task % rows, h0 = task / rows % hs, b0 = task / rows / hs;
-    detail::Scratch<double> sum(cols);
-    for (index_t j = 0; j < cols; ++j) sum[j] = 0;
-    for (index_t b = b0; b < (bs == 1 ? f.B : b0 + 1); ++b)
-      for (index_t h = h0; h < (hs == 1 ? f.H : h0 + 1); ++h) {
-        const ScoreRules<T> rules(f, b, h);
-        for (index_t i = row; i < (rows == 1 ? f.Nq : row + 1); ++i) {
-          const double lse = static_cast<double>(f.lse[(b * f.H + h) * f.Nq + i]);
-          if (lse == -infinity) continue;
-          const T* q = f.q + b * f.qs.batch + h * f.qs.head + i * f.qs.row;
-          const T* y = f.o + b * f.os.batch + h * f.os.head + i * f.os.row;
-          const T* dy = p.dout + b * p.dos.batch + h * p.dos.head + i * p.dos.row;
-          double delta = 0;
-          for (index_t d = 0; d < f.Dv; ++d) delta += static_cast<double>(y[d]) * dy[d];
-          for (index_t j = 0; j < f.Nk; ++j) {
-            if (rules.keep && !rules.keep[j]) continue;
-            if (rules.beyond(j, i + 1)) break;
-            const T* k = f.k + b * f.ks.batch + h * f.ks.head + j * f.ks.row;
-            const T* v = f.v + b * f.vs.batch + h * f.vs.head + j * f.vs.row;
-            double s = 0, dp = 0;
-            for (index_t d = 0; d < f.D; ++d) s += static_cast<double>(q[d]) * k[d];
-            for (index_t d = 0; d < f.Dv; ++d) dp += static_cast<double>(dy[d]) * v[d];
-            s = s * f.scale + rules.bias[i * rules.bias_row + j * rules.bias_col];
-            sum[cols == 1 ? 0 : j] += std::exp(s - lse) * (dp - delta);
+  const bool one_b = f.bias_s.batch == 0, one_h = f.bias_s.head == 0, one_row = f.bias_s.row == 0,
+             one_column = f.bias_col == 0;
+  // A block of the bias is up to 64 rows by one tile of columns, or a single one where it repeats.
+  const index_t block_rows = one_row ? std::max<index_t>(1, f.Nq) : 64;
+  const index_t block_columns = one_column ? std::max<index_t>(1, f.Nk) : tile_lanes<T>;
+  const index_t row_blocks = one_row ? 1 : ceil_div(f.Nq, block_rows);
+  const index_t column_blocks = one_column ? 1 : ceil_div(f.Nk, block_columns);
+  const index_t hs = one_h ? 1 : f.H;
+  parallel_for((one_b ? 1 : f.B) * hs * row_blocks * column_blocks, [&](index_t task) {
+    const index_t j0 = task % column_blocks * block_columns;
+    const index_t i0 = task / column_blocks % row_blocks * block_rows;
+    const index_t place = task / column_blocks / row_blocks, b0 = place / hs, h0 = place % hs;
+    const index_t j1 = std::min(f.Nk, j0 + block_columns), i1 = std::min(f.Nq, i0 + block_rows);
+    const index_t sum_rows = one_row ? 1 : i1 - i0;
+    KeyBlock<T> keys(p, tile_lanes<T>);
+    const detail::Scratch<T> sums(sum_rows * tile_lanes<T>), weight(tile_rows * tile_lanes<T>),
+        slope(tile_rows * tile_lanes<T>);
+    std::fill_n(sums.data(), sum_rows * tile_lanes<T>, T(0));
+    for (index_t b = b0; b < (one_b ? f.B : b0 + 1); ++b)
+      for (index_t h = h0; h < (one_h ? f.H : h0 + 1); ++h)
+        for (index_t j = j0; j < j1; j += tile_lanes<T>) {
+          const index_t n = std::min(tile_lanes<T>, j1 - j);
+          keys.load_keys(b, h, j, n);
+          for (index_t i = i0; i < i1; i += tile_rows) {
+            const index_t rows = std::min(tile_rows, i1 - i);
+            if (keys.beyond(0, i, rows)) continue;
+            keys.tile(statistics, i, rows, 0, weight.data(), slope.data());
+            for (index_t r = 0; r < rows; ++r) {
+              T* const sum = sums.data() + (one_row ? 0 : i - i0 + r) * tile_lanes<T>;
+              for (index_t l = 0; l < n; ++l) sum[l] += slope[r * tile_lanes<T> + l];
+            }
           }
         }
+    T* const to = head(p.dbias, f.bias_s, b0, h0) + i0 * f.bias_s.row + j0 * f.bias_col;
+    const bool add = p.dbias_mode == GradMode::accumulate;
+    for (index_t r = 0; r < sum_rows; ++r) {
+      T* const sum = sums.data() + r * tile_lanes<T>;
+      if (one_column)
+        for (index_t l = 1; l < tile_lanes<T>; ++l) sum[0] += sum[l];
+      for (index_t l = 0; l < (one_column ? 1 : j1 - j0); ++l) {
+        T& y = to[r * f.bias_s.row + l * f.bias_col];
+        y = add ? y + sum[l] : sum[l];
       }
-    T* to = p.dbias + b0 * f.bias_s.batch + h0 * f.bias_s.head + row * f.bias_s.row;
-    for (index_t j = 0; j < cols; ++j) {
-      T& place = to[j * f.bias_col];
-      place = static_cast<T>(p.dbias_mode == GradMode::accumulate ? place + sum[j] : sum[j]);
     }
   });
 }

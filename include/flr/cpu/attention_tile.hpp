@@ -1,180 +1,153 @@
-// The tile that all CPU attention is made of: a few lanes of queries against a block of keys.
+// The three products that attention is made of, on a tile of scores that stays in the first-level
+// cache. A tile has rows (keys in the forward pass, queries in the backward pass) and lanes (the
+// other side): a vector holds one row's values for neighbouring lanes. What belongs to rows lies a
+// row at a time, x[row][channel]; what belongs to lanes is transposed, y[channel][lane]. No product
+// sums across a vector.
 //
-// Lanes are queries: the scores of one key are a vector over queries, so maxima, sums and the
-// rescaling of an online softmax need no reduction across lanes, and a key's row is read as it lies,
-// one broadcast per element. Queries are packed transposed, [D][tile]; keys and values as rows.
+// Blocks of 4 × 3 accumulators: twelve independent chains hide the latency of the multiply-add, and
+// with three vectors and a broadcast value they fill the sixteen registers of AVX2.
 #pragma once
 
-#include "flr/cpu/vector_math.hpp"
+#include "flr/cpu/attention_vector.hpp"
 
 FLR_CPU_BEGIN
 namespace attention {
 
-/// Vectors, and queries, of a tile; keys of a block.
-inline constexpr int tile_vectors = 2;
-template <class T>
-inline constexpr index_t tile = tile_vectors * simd::lanes<T>;
-inline constexpr index_t key_block = 64;
-/// Queries that share one packing of a key block: a multiple of every tile.
-inline constexpr index_t query_block = 256;
+/// Vectors of lanes that are handled together, at most.
+inline constexpr int max_group = 3;
 
-template <class T>
-constexpr index_t padded(index_t width) {
-  return (width + simd::lanes<T> - 1) / simd::lanes<T> * simd::lanes<T>;
+/// Calls run(first vector, std::integral_constant of group size) over n vectors; no group of one
+/// beside larger ones, since a single chain of vectors leaves the multipliers half idle.
+template <class Run>
+FLR_ALWAYS_INLINE void for_groups(index_t n, Run&& run) {
+  index_t i = 0;
+  for (; n - i > 4 || n - i == 3; i += 3) run(i, std::integral_constant<int, 3>{});
+  for (; n - i >= 2; i += 2) run(i, std::integral_constant<int, 2>{});
+  if (i < n) run(i, std::integral_constant<int, 1>{});
 }
 
-/// s[j][tile] = Σ_d k[j][d] q[d][tile] for n keys with rows `ld` apart. Four keys at a time: the
-/// eight chains hide the latency of the multiply-add.
+/// Tiles are summed on their own before they enter a longer sum, which keeps rounding small.
 template <class T>
-inline void scores(const T* q, const T* k, index_t ld, index_t n, index_t D, T* s) {
-  using V = simd::Vec<T>;
-  constexpr int L = simd::lanes<T>;
-  index_t j = 0;
-  for (; j + 4 <= n; j += 4) {
-    V a[4][tile_vectors] = {};
-    for (index_t d = 0; d < D; ++d) {
-      const V q0 = simd::load(q + d * tile<T>), q1 = simd::load(q + d * tile<T> + L);
-      for (int u = 0; u < 4; ++u) {
-        const V b = simd::splat(k[(j + u) * ld + d]);
-        a[u][0] = simd::fma(b, q0, a[u][0]);
-        a[u][1] = simd::fma(b, q1, a[u][1]);
-      }
+FLR_ALWAYS_INLINE void add_to(T* sum, std::type_identity_t<Vec<T>> v) {
+  store(sum, load(sum) + v);
+}
+
+template <int R, int P, class T, class Emit>
+FLR_ALWAYS_INLINE void dot_block(const T* x, index_t x_stride, const T* y, index_t y_stride,
+                                 index_t depth, Emit&& emit) {
+  Vec<T> sum[R][P] = {};
+  for (index_t d = 0; d < depth; ++d) {
+    Vec<T> column[P];
+    FLR_UNROLL
+    for (int p = 0; p < P; ++p) column[p] = load(y + d * y_stride + p * lanes<T>);
+    FLR_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const Vec<T> value = splat(x[r * x_stride + d]);
+      FLR_UNROLL
+      for (int p = 0; p < P; ++p) sum[r][p] = fma(value, column[p], sum[r][p]);
     }
-    for (int u = 0; u < 4; ++u)
-      for (int v = 0; v < tile_vectors; ++v) simd::store(s + (j + u) * tile<T> + v * L, a[u][v]);
   }
-  for (; j < n; ++j)
-    for (int v = 0; v < tile_vectors; ++v) {
-      V a{};
-      for (index_t d = 0; d < D; ++d)
-        a = simd::fma(simd::splat(k[j * ld + d]), simd::load(q + d * tile<T> + v * L), a);
-      simd::store(s + j * tile<T> + v * L, a);
-    }
+  FLR_UNROLL
+  for (int r = 0; r < R; ++r) {
+    FLR_UNROLL
+    for (int p = 0; p < P; ++p) emit(r, p, sum[r][p]);
+  }
 }
 
-/// o[d][tile] = o[d][tile] · scale[tile] + Σ_j p[j][tile] v[j][d]; four columns at a time.
-template <class T>
-inline void weighted_sum(const T* p, const T* v, index_t ld, index_t n, index_t D, const T* scale,
-                         T* o) {
-  using V = simd::Vec<T>;
-  constexpr int L = simd::lanes<T>;
-  const V s0 = scale ? simd::load(scale) : simd::splat(T(1));
-  const V s1 = scale ? simd::load(scale + L) : simd::splat(T(1));
+/// Σ_d x[r][d] y[d][lane] for `rows` rows and P vectors of lanes: emit(r, p, vector) takes each.
+template <int P, class T, class Emit>
+FLR_ALWAYS_INLINE void dots(const T* x, index_t x_stride, index_t rows, const T* y,
+                            index_t y_stride, index_t depth, Emit&& emit) {
+  index_t r = 0;
+  for (; r + 4 <= rows; r += 4)
+    dot_block<4, P>(x + r * x_stride, x_stride, y, y_stride, depth,
+                    [&](int i, int p, Vec<T> v) FLR_LAMBDA_INLINE { emit(r + i, p, v); });
+  for (; r < rows; ++r)
+    dot_block<1, P>(x + r * x_stride, x_stride, y, y_stride, depth,
+                    [&](int, int p, Vec<T> v) FLR_LAMBDA_INLINE { emit(r, p, v); });
+}
+
+template <int N, int P, class T>
+FLR_ALWAYS_INLINE void accumulate_block(const T* tile, index_t tile_stride, index_t rows,
+                                        const T* x, index_t x_stride, T* sum, index_t sum_stride) {
+  Vec<T> acc[N][P] = {};
+  for (index_t r = 0; r < rows; ++r) {
+    Vec<T> weight[P];
+    FLR_UNROLL
+    for (int p = 0; p < P; ++p) weight[p] = load(tile + r * tile_stride + p * lanes<T>);
+    FLR_UNROLL
+    for (int d = 0; d < N; ++d) {
+      const Vec<T> value = splat(x[r * x_stride + d]);
+      FLR_UNROLL
+      for (int p = 0; p < P; ++p) acc[d][p] = fma(value, weight[p], acc[d][p]);
+    }
+  }
+  FLR_UNROLL
+  for (int d = 0; d < N; ++d) {
+    FLR_UNROLL
+    for (int p = 0; p < P; ++p) add_to(sum + d * sum_stride + p * lanes<T>, acc[d][p]);
+  }
+}
+
+/// sum[d][lane] += Σ_r tile[r][lane] x[r][d] for P vectors of lanes.
+template <int P, class T>
+void accumulate(const T* tile, index_t tile_stride, index_t rows, const T* x, index_t x_stride,
+                index_t depth, T* sum, index_t sum_stride) {
   index_t d = 0;
-  for (; d + 4 <= D; d += 4) {
-    V a[4][tile_vectors];
-    for (int u = 0; u < 4; ++u) {
-      a[u][0] = simd::load(o + (d + u) * tile<T>) * s0;
-      a[u][1] = simd::load(o + (d + u) * tile<T> + L) * s1;
+  for (; d + 4 <= depth; d += 4)
+    accumulate_block<4, P>(tile, tile_stride, rows, x + d, x_stride, sum + d * sum_stride,
+                           sum_stride);
+  for (; d < depth; ++d)
+    accumulate_block<1, P>(tile, tile_stride, rows, x + d, x_stride, sum + d * sum_stride,
+                           sum_stride);
+}
+
+template <int R, int N, class T>
+FLR_ALWAYS_INLINE void contract_block(const T* tile, index_t tile_stride, index_t vectors,
+                                      const T* y, index_t y_stride, T* sum, index_t sum_stride) {
+  Vec<T> acc[R][N] = {};
+  for (index_t i = 0; i < vectors; ++i) {
+    Vec<T> weight[R];
+    FLR_UNROLL
+    for (int r = 0; r < R; ++r) weight[r] = load(tile + r * tile_stride + i * lanes<T>);
+    FLR_UNROLL
+    for (int d = 0; d < N; ++d) {
+      const Vec<T> column = load(y + d * y_stride + i * lanes<T>);
+      FLR_UNROLL
+      for (int r = 0; r < R; ++r) acc[r][d] = fma(column, weight[r], acc[r][d]);
     }
-    for (index_t j = 0; j < n; ++j) {
-      const V p0 = simd::load(p + j * tile<T>), p1 = simd::load(p + j * tile<T> + L);
-      for (int u = 0; u < 4; ++u) {
-        const V b = simd::splat(v[j * ld + d + u]);
-        a[u][0] = simd::fma(b, p0, a[u][0]);
-        a[u][1] = simd::fma(b, p1, a[u][1]);
-      }
-    }
-    for (int u = 0; u < 4; ++u)
-      for (int w = 0; w < tile_vectors; ++w) simd::store(o + (d + u) * tile<T> + w * L, a[u][w]);
   }
-  for (; d < D; ++d) {
-    V a0 = simd::load(o + d * tile<T>) * s0, a1 = simd::load(o + d * tile<T> + L) * s1;
-    for (index_t j = 0; j < n; ++j) {
-      const V b = simd::splat(v[j * ld + d]);
-      a0 = simd::fma(b, simd::load(p + j * tile<T>), a0);
-      a1 = simd::fma(b, simd::load(p + j * tile<T> + L), a1);
-    }
-    simd::store(o + d * tile<T>, a0);
-    simd::store(o + d * tile<T> + L, a1);
+  FLR_UNROLL
+  for (int r = 0; r < R; ++r) {
+    FLR_UNROLL
+    for (int d = 0; d < N; ++d) add_to(sum + r * sum_stride + d * lanes<T>, acc[r][d]);
   }
 }
 
-/// g[j][·] += Σ over the tile's queries p[j][i] x[i][·], for rows of `width` values (a multiple of
-/// the lanes): what a tile adds to the gradients of its keys.
-template <class T>
-inline void outer_sum(const T* p, const T* x, index_t width, index_t n, T* g) {
-  using V = simd::Vec<T>;
-  constexpr int L = simd::lanes<T>;
-  for (index_t c = 0; c < width; c += L) {
-    index_t j = 0;
-    for (; j + 8 <= n; j += 8) {
-      V a[8];
-      for (int u = 0; u < 8; ++u) a[u] = simd::load(g + (j + u) * width + c);
-      for (index_t i = 0; i < tile<T>; ++i) {
-        const V row = simd::load(x + i * width + c);
-        for (int u = 0; u < 8; ++u) a[u] = simd::fma(simd::splat(p[(j + u) * tile<T> + i]), row, a[u]);
-      }
-      for (int u = 0; u < 8; ++u) simd::store(g + (j + u) * width + c, a[u]);
-    }
-    for (; j < n; ++j) {
-      V a = simd::load(g + j * width + c);
-      for (index_t i = 0; i < tile<T>; ++i)
-        a = simd::fma(simd::splat(p[j * tile<T> + i]), simd::load(x + i * width + c), a);
-      simd::store(g + j * width + c, a);
-    }
-  }
+template <int R, class T>
+void contract_rows(const T* tile, index_t tile_stride, index_t vectors, const T* y,
+                   index_t y_stride, index_t depth, T* sum) {
+  index_t d = 0;
+  for (; d + 4 <= depth; d += 4)
+    contract_block<R, 4>(tile, tile_stride, vectors, y + d * y_stride, y_stride, sum + d * lanes<T>,
+                         depth * lanes<T>);
+  for (; d < depth; ++d)
+    contract_block<R, 1>(tile, tile_stride, vectors, y + d * y_stride, y_stride, sum + d * lanes<T>,
+                         depth * lanes<T>);
 }
 
-/// What hides or shifts scores, for one batch and head.
+/// sum[r][d] += the tile's row r times y[d], lane by lane: a vector for each r and d, whose lanes
+/// the caller adds up when all tiles are done.
 template <class T>
-struct ScoreRules {
-  const std::uint8_t* keep = nullptr;
-  const T* bias = nullptr;
-  index_t bias_row = 0, bias_col = 0;
-  bool causal = false;
-  index_t causal_shift = 0;  ///< key j is visible to query i when j ≤ i + shift
-
-  explicit ScoreRules(const SdpaParams<T>& p, index_t b, index_t h)
-      : keep(p.keep ? p.keep + b * p.keep_batch : nullptr),
-        bias(p.bias ? p.bias + b * p.bias_s.batch + h * p.bias_s.head : nullptr),
-        bias_row(p.bias_s.row), bias_col(p.bias_col), causal(p.causal),
-        causal_shift(p.Nk - p.Nq) {}
-
-  /// Whether no key from `key` on is visible to queries below `query_end`.
-  bool beyond(index_t key, index_t query_end) const {
-    return causal && key > query_end - 1 + causal_shift;
-  }
-
-  /// Applies the rules to the scores of keys [key, key + n) for the tile of queries from `query`,
-  /// `rows` of which exist.
-  void apply(index_t key, index_t n, index_t query, index_t rows, T* s) const {
-    constexpr T hidden = -std::numeric_limits<T>::infinity();
-    if (bias)
-      for (index_t j = 0; j < n; ++j)
-        for (index_t i = 0; i < rows; ++i)
-          s[j * tile<T> + i] += bias[(query + i) * bias_row + (key + j) * bias_col];
-    if (keep)
-      for (index_t j = 0; j < n; ++j)
-        if (!keep[key + j])
-          for (index_t i = 0; i < tile<T>; ++i) s[j * tile<T> + i] = hidden;
-    if (causal && key + n - 1 > query + causal_shift)
-      for (index_t j = 0; j < n; ++j)
-        for (index_t i = 0; i < tile<T>; ++i)
-          if (key + j > query + i + causal_shift) s[j * tile<T> + i] = hidden;
-  }
-};
-
-/// Rows [begin, begin + n) of a strided matrix, one after the other.
-template <class T>
-inline void pack_rows(const T* x, index_t row, index_t begin, index_t n, index_t width, index_t ld,
-                      T* to) {
-  for (index_t i = 0; i < n; ++i) {
-    const T* from = x + (begin + i) * row;
-    for (index_t d = 0; d < width; ++d) to[i * ld + d] = from[d];
-    for (index_t d = width; d < ld; ++d) to[i * ld + d] = 0;
-  }
-}
-
-/// The same transposed by tiles, times `factor`: to[tile][d][lane]; lanes beyond n are 0.
-template <class T>
-inline void pack_tiles(const T* x, index_t row, index_t begin, index_t n, index_t width, T factor,
-                       T* to) {
-  for (index_t t = 0; t < n; t += tile<T>)
-    for (index_t d = 0; d < width; ++d)
-      for (index_t i = 0; i < tile<T>; ++i)
-        to[(t * width) + d * tile<T> + i] =
-            t + i < n ? x[(begin + t + i) * row + d] * factor : T(0);
+void contract(const T* tile, index_t tile_stride, index_t rows, index_t vectors, const T* y,
+              index_t y_stride, index_t depth, T* sum) {
+  index_t r = 0;
+  for (; r + 3 <= rows; r += 3)
+    contract_rows<3>(tile + r * tile_stride, tile_stride, vectors, y, y_stride, depth,
+                     sum + r * depth * lanes<T>);
+  for (; r < rows; ++r)
+    contract_rows<1>(tile + r * tile_stride, tile_stride, vectors, y, y_stride, depth,
+                     sum + r * depth * lanes<T>);
 }
 
 }  // namespace attention
