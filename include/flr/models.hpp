@@ -3,4 +3,5 @@
 
 #include "flr/models/flare.hpp"
 #include "flr/models/flare_ablations.hpp"
+#include "flr/models/spectrum.hpp"
 #include "flr/models/transformer.hpp"
