@@ -103,7 +103,7 @@ Dataset load_darcy(const DatasetOptions& options) {
 }
 
 Dataset load_darcy_small(const DatasetOptions& options, index_t test_grid) {
-  // Every 26th (16²) and every 13th (32²) line of a 421² grid of cells.
+  // Every 32nd (16²) and every 16th (32²) line of a 512² grid of cells, as its boundary layers show.
   const NpzFile file(options.root / "darcy_small/darcy_small_f32.npz");
   const auto part = [&](const std::string& prefix, index_t n, index_t wanted) {
     const Array x = file.read(prefix + "_x"), y = file.read(prefix + "_y");
@@ -115,8 +115,8 @@ Dataset load_darcy_small(const DatasetOptions& options, index_t test_grid) {
           wanted, prefix, x.extent(0));
     std::vector<float> coeff = x.convert<float>();
     for (float& a : coeff) a = a != 0 ? 12.0f : 3.0f;
-    return sample_fields(coeff, y.convert<float>(), wanted > 0 ? wanted : x.extent(0), n, 1, 421,
-                         416 / n, options.darcy_coordinates);
+    return sample_fields(coeff, y.convert<float>(), wanted > 0 ? wanted : x.extent(0), n, 1, 512,
+                         512 / n, options.darcy_coordinates);
   };
   Dataset set;
   set.name = "darcy_small";
