@@ -55,6 +55,7 @@ int evaluate(const Options& o) {
   set_up_machine(o);
   const fs::path checkpoint = require_checkpoint(o);
   data::Dataset set = load_problem(o);
+  check_same_data(o.folder(), set);
   if (!o.test_dataset.empty()) {
     data::Dataset other = load_test_set(o, set);
     other.train = std::move(set.train);

@@ -121,6 +121,9 @@ std::vector<Flag> flags_of(Options& o) {
       {machine, "legacy", &o.legacy, "Lion and scores as the reference really computed them"},
 
       {results, "test_dataset", &o.test_dataset, "evaluate on the test half of another set", unsaved},
+      {results, "test_data_root", &o.test_data_root, "its folder; else data_root", unsaved},
+      {results, "test_darcy_stride", &o.test_darcy_stride, "its grid lines; 0: as in training",
+       unsaved},
       {results, "weights", &o.weights, "raw or ema, for pictures and predictions", unsaved},
       {results, "baselines", &o.baselines, "errors of mean field and nearest training sample", unsaved},
       {results, "spectra", &o.spectra, "eigenvalues of the mixing matrices", unsaved},

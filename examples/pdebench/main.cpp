@@ -10,9 +10,11 @@
 
 #include <new>
 
+#include "patience.hpp"
 #include "run.hpp"
 
 int main(int argc, char** argv) {
+  pdebench::choose_patience(argv);
   std::setvbuf(stdout, nullptr, _IOLBF, 0);  // in a log, lines stand in their order
   try {
     const auto options = pdebench::parse_options(argc, argv);

@@ -17,13 +17,23 @@ bool is_none(const std::string& text) {
   return text == "None" || text == "none" || text == "null";
 }
 
+bool parse_bool(const std::string& flag, const std::string& text) {
+  for (const char* yes : {"true", "True", "yes", "on", "1"})
+    if (text == yes) return true;
+  for (const char* no : {"false", "False", "no", "off", "0"})
+    if (text == no) return false;
+  fail("{}: expected true or false; got '{}'", flag, text);
+}
+
 CLI::Option* add_flag(CLI::App& app, const Flag& flag) {
   const std::string name = std::string("--") + flag.name;
   const auto add = [&](auto* field) -> CLI::Option* {
     using T = std::remove_pointer_t<decltype(field)>;
     if constexpr (std::is_same_v<T, bool>) {
-      // The reference writes `--train true`; a bare `--train` means the same.
-      return app.add_option(name, *field, flag.help)->expected(0, 1)->capture_default_str();
+      const auto set = [field, name](const std::string& v) { *field = parse_bool(name, v); };
+      return app.add_option_function<std::string>(name, set, flag.help)
+          ->type_name("BOOL")
+          ->default_str(*field ? "true" : "false");
     } else if constexpr (std::is_same_v<T, std::string>) {
       const auto set = [field](const std::string& v) { *field = is_none(v) ? std::string() : v; };
       return app.add_option_function<std::string>(name, set, flag.help)->default_str(*field);
@@ -39,7 +49,9 @@ CLI::Option* add_flag(CLI::App& app, const Flag& flag) {
       return app.add_option(name, *field, flag.help)->capture_default_str();
     }
   };
-  return std::visit(add, flag.field)->group(flag.group);
+  return std::visit(add, flag.field)
+      ->group(flag.group)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
 }
 
 void add_absent_flags(CLI::App& app) {
@@ -53,6 +65,22 @@ void add_absent_flags(CLI::App& app) {
   }
 }
 
+// The reference writes `--train true`; a bare `--train` means the same. CLI11 wants the words last
+// first.
+std::vector<std::string> words_of(int argc, char** argv, const std::vector<Flag>& flags) {
+  std::vector<std::string> words;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    words.push_back(word);
+    const bool bare = i + 1 == argc || std::string(argv[i + 1]).starts_with("--");
+    for (const Flag& flag : flags)
+      if (bare && std::holds_alternative<bool*>(flag.field) && word == std::string("--") + flag.name)
+        words.push_back("true");
+  }
+  std::reverse(words.begin(), words.end());
+  return words;
+}
+
 // Flags as parsed from the command line, and the names of those that stood there.
 struct CommandLine {
   Options options;
@@ -64,7 +92,7 @@ std::optional<CommandLine> parse(int argc, char** argv) {
       "Trains attention models on solutions of partial differential equations, and evaluates them.\n"
       "  pdebench --train true --dataset darcy --exp_name mine --model_type flare --epochs 100\n"
       "  pdebench --restart true --exp_name mine\n"
-      "  pdebench --evaluate true --exp_name mine"};
+      "  pdebench --evaluate true --exp_name mine", "pdebench"};
   app.get_formatter()->column_width(34);
   CommandLine line;
   std::vector<std::pair<std::string, CLI::Option*>> registered;
@@ -72,7 +100,7 @@ std::optional<CommandLine> parse(int argc, char** argv) {
     registered.emplace_back(flag.name, add_flag(app, flag));
   add_absent_flags(app);
   try {
-    app.parse(argc, argv);
+    app.parse(words_of(argc, argv, flags_of(line.options)));
   } catch (const CLI::CallForHelp& help) {
     app.exit(help);
     return {};

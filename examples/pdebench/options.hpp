@@ -73,7 +73,8 @@ struct Options {
   std::int64_t num_workers = 0;
   std::string prefetch_factor;
 
-  std::string test_dataset, out_file, weights = "raw";
+  std::string test_dataset, test_data_root, out_file, weights = "raw";
+  std::int64_t test_darcy_stride = 0;
   bool baselines = false, spectra = false;
 
   std::filesystem::path folder() const { return std::filesystem::path(out) / exp_name; }

@@ -58,7 +58,10 @@ void check_data(const Options& o) {
   at_least("test_samples", o.test_samples, 0);
   at_least("darcy_stride", o.darcy_stride, 1);
   one_of("darcy_coordinates", o.darcy_coordinates, {"linspace", "cells"});
+  at_least("test_darcy_stride", o.test_darcy_stride, 0);
   check(o.test_dataset.empty() || o.evaluate, "--test_dataset goes with --evaluate true");
+  check(!o.test_dataset.empty() || (o.test_data_root.empty() && o.test_darcy_stride == 0),
+        "--test_data_root and --test_darcy_stride go with --test_dataset");
   check(o.out_file.empty() || !o.predict.empty(), "--out_file goes with --predict FILE.npz");
   check(!o.spectra || o.evaluate, "--spectra goes with --evaluate true");
 }

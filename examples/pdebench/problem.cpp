@@ -1,5 +1,7 @@
 #include "problem.hpp"
 
+#include <cmath>
+
 #include "flr/data/safetensors.hpp"
 
 namespace pdebench {
@@ -34,7 +36,11 @@ data::Dataset load_problem(const Options& options) {
 }
 
 data::Dataset load_test_set(const Options& options, const data::Dataset& training) {
-  data::Dataset set = data::load_dataset(options.test_dataset, dataset_options(options));
+  data::DatasetOptions d = dataset_options(options);
+  if (!options.test_data_root.empty()) d.root = options.test_data_root;
+  if (options.test_darcy_stride > 0) d.darcy_stride = options.test_darcy_stride;
+  d.train_samples = 0;  // only the test half counts
+  data::Dataset set = data::load_dataset(options.test_dataset, d);
   check(set.test.c_in == training.train.c_in && set.test.c_out == training.train.c_out,
         "--test_dataset: {} has {} inputs and {} outputs a point, {} was trained with {} and {}",
         options.test_dataset, set.test.c_in, set.test.c_out, options.exp_name,
@@ -71,6 +77,20 @@ Normalizers load_normalizers(const std::filesystem::path& folder) {
     return n;
   };
   return {get("x"), get("y")};
+}
+
+void check_same_data(const std::filesystem::path& folder, const data::Dataset& set) {
+  const Normalizers then = load_normalizers(folder);
+  const auto close = [](const std::vector<double>& a, const std::vector<double>& b) {
+    bool all = a.size() == b.size();
+    for (std::size_t i = 0; all && i < a.size(); ++i)
+      all = std::abs(a[i] - b[i]) <= 1e-6 * (std::abs(a[i]) + std::abs(b[i]));
+    return all;
+  };
+  check(close(then.x.mean, set.x_norm.mean) && close(then.x.std, set.x_norm.std) &&
+            close(then.y.mean, set.y_norm.mean) && close(then.y.std, set.y_norm.std),
+        "the training set {} is not the one that {} began with: its mean or deviation differs",
+        set.name, folder.string());
 }
 
 }  // namespace pdebench

@@ -18,5 +18,7 @@ struct Normalizers {
 };
 void save_normalizers(const std::filesystem::path& folder, const Normalizers& n);
 Normalizers load_normalizers(const std::filesystem::path& folder);
+/// Refuses a training set that is not the one a run began with, as far as its normalisers tell.
+void check_same_data(const std::filesystem::path& folder, const flr::data::Dataset& set);
 
 }  // namespace pdebench
