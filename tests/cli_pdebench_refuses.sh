@@ -105,8 +105,9 @@ refuses "--epochs cannot be changed" --restart true --exp_name run --epochs 7
 refuses "--test_dataset goes with" "${train[@]}" --test_dataset darcy
 refuses "inputs a point" --predict own.npz --data_x coeff --exp_name run
 refuses "own.npz" --predict own.npz --exp_name run
-refuses "inputs and" --evaluate true --exp_name run --test_dataset own.npz
-refuses "the model's" "${train[@]}" --num_latents 9 --load_weights_path $run/ckpt02/model.safetensors
+refuses "inputs and" --evaluate true --exp_name run --test_dataset own.npz --data_x coeff \
+  --data_y sol
+refuses "the model expects" "${train[@]}" --num_latents 9 --load_weights_path $run/ckpt02/model.safetensors
 refuses "nothing.safetensors" "${train[@]}" --load_weights_path nothing.safetensors
 cp -r $run spare
 for file in model.safetensors optimizer.safetensors ema.safetensors state.json; do
