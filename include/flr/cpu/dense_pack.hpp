@@ -69,12 +69,15 @@ RightOperand<T> pack(index_t k, index_t n, const T* b, index_t row, index_t colu
   return {out, P, P * k};
 }
 
+/// Elements from which packing on several threads pays for waking them.
+inline constexpr index_t parallel_packing = 65536;
+
 /// The same, one panel a chunk on all threads.
 template <class T>
 RightOperand<T> pack_parallel(index_t k, index_t n, const T* b, index_t row, index_t column,
                               T* out) {
   constexpr index_t P = panel_columns<T>;
-  if (k * n < 32768) return pack(k, n, b, row, column, out);
+  if (k * n < parallel_packing) return pack(k, n, b, row, column, out);
   parallel_for((n + P - 1) / P, [&](index_t panel) {
     const index_t j = panel * P;
     pack_panel(k, n - j < P ? n - j : P, b + j * column, row, column, out + j * k);

@@ -17,6 +17,24 @@ void layer_product(index_t rows, index_t in, index_t out, const T* x, const T* w
     multiply(rows, out, in, {x, in, 1}, packed, y, out, add);
 }
 
+/// Weights beyond this many elements do not stay in the second-level cache while rows pass: one
+/// product over all rows, which blocks for the caches, is better than chunks of rows.
+inline constexpr index_t wide_layer = index_t{1} << 17;
+
+template <class T>
+void linear_wide(const LinearParams<T>& p) {
+  T* product = p.pre ? p.pre : p.y;
+  GemmParams<T> g;
+  g.m = p.rows, g.n = p.out, g.k = p.in, g.trans_b = true;
+  g.a = p.x, g.lda = p.in, g.b = p.w, g.ldb = p.in, g.c = product, g.ldc = p.out;
+  gemm(g);
+  const RowChunks chunks = cut_rows(p.rows, 1 + 16384 / p.out);
+  parallel_for(chunks.count, [&](index_t chunk) {
+    const index_t at = chunks.begin(chunk) * p.out;
+    finish_rows<T>(p.act, chunks.length(chunk), p.out, product + at, p.b, nullptr, p.y + at);
+  });
+}
+
 }  // namespace dense
 
 /// A chunk's bias and activation follow its product while it is in cache.
@@ -25,6 +43,7 @@ void linear(const LinearParams<T>& p) {
   check(p.rows >= 0 && p.in >= 0 && p.out >= 0,
         "[linear] expected extents of 0 or more; got rows {}, in {}, out {}", p.rows, p.in, p.out);
   if (p.rows == 0 || p.out == 0) return;
+  if (p.in * p.out > dense::wide_layer) return dense::linear_wide(p);
   flr::detail::Scratch<T> room(dense::packed_size<T>(p.in, p.out));
   const auto w = dense::pack_parallel(p.in, p.out, p.w, index_t{1}, p.in, room.data());
   const auto chunks = dense::cut_rows(p.rows, dense::target_rows(p.in > p.out ? p.in : p.out));
@@ -39,10 +58,10 @@ void linear(const LinearParams<T>& p) {
 
 namespace dense {
 
-/// Weight gradients too large to hold several partial sums of: one product over all rows, cut by
-/// gemm itself. dp [rows, out] is dy, or made here where there is an activation.
+/// The same for gradients: partial sums of such weights would take too much memory. dp [rows, out]
+/// is dy, or made here where there is an activation.
 template <class T>
-void linear_backward_large(const LinearBackwardParams<T>& p) {
+void linear_backward_wide(const LinearBackwardParams<T>& p) {
   const bool plain = p.act == Activation::identity;
   flr::detail::Scratch<T> room(plain ? 0 : p.rows * p.out);
   if (!plain)
@@ -87,7 +106,7 @@ void linear_backward(const LinearBackwardParams<T>& p) {
   const bool want_dx = p.dx_mode != GradMode::ignore, want_dw = p.dw_mode != GradMode::ignore;
   const bool want_db = p.db_mode != GradMode::ignore;
   const index_t weights = want_dw ? p.in * p.out : 0, parameters = weights + p.out;
-  if (p.rows > 0 && weights > (index_t{1} << 17)) return dense::linear_backward_large(p);
+  if (p.rows > 0 && weights > dense::wide_layer) return dense::linear_backward_wide(p);
 
   const auto chunks = dense::cut_rows(p.rows, dense::target_rows(p.in > p.out ? p.in : p.out));
   const index_t groups = dense::gradient_groups<T>(chunks.count, parameters);

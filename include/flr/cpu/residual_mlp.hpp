@@ -30,13 +30,18 @@ class PackedLayers {
   template <class P>
   PackedLayers(const MlpLayers<P>& layers, bool transposed)
       : room_(offset(layers, layers.count(), transposed)) {
-    parallel_for(layers.count(), [&](index_t index) {
+    const auto pack_layer = [&](index_t index) {
       const int l = static_cast<int>(index);
       const index_t in = layers.in(l), out = layers.out(l);
       T* to = room_.data() + offset(layers, l, transposed);
       operand_[l] = transposed ? pack(in, out, layers.p.w[l], index_t{1}, in, to)
                                : pack(out, in, layers.p.w[l], in, index_t{1}, to);
-    });
+    };
+    // Below this, waking the threads takes longer than packing.
+    if (offset(layers, layers.count(), transposed) < parallel_packing)
+      for (int l = 0; l < layers.count(); ++l) pack_layer(l);
+    else
+      parallel_for(layers.count(), pack_layer);
   }
   RightOperand<T> operator[](int layer) const { return operand_[layer]; }
 
