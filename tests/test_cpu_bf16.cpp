@@ -6,8 +6,12 @@ using namespace table_test;
 
 namespace {
 
-const Backend<bf16>& narrow() { return cpu_backend<bf16>(); }
-const Backend<float>& wide() { return cpu_backend<float>(); }
+const Backend<bf16>& narrow() {
+  return cpu_backend<bf16>();
+}
+const Backend<float>& wide() {
+  return cpu_backend<float>();
+}
 
 /// A bf16 array and its float copy, which both tables work on.
 struct Pair {
@@ -17,8 +21,8 @@ struct Pair {
   Pair(index_t n, unsigned seed) : b(values<bf16>(n, seed)) { f.assign(b.begin(), b.end()); }
 };
 
-/// Half a unit in the last place of every element, or of `others` of them where float results differ
-/// in rounding; accumulated results are rounded after the sum.
+/// Half a unit in the last place of every element, or of `others` of them where float results
+/// differ in rounding; accumulated results are rounded after the sum.
 void check_rounded(const std::vector<bf16>& got, const std::vector<float>& expected) {
   REQUIRE(got.size() == expected.size());
   index_t wrong = 0;

@@ -89,11 +89,11 @@ TEST_CASE_TEMPLATE("cross-entropy skips ignored rows", T, float, double, bf16) {
       dz[at] = labels[row] < 0 ? 0 : p * dloss / count;
     }
   const C upstream = static_cast<C>(dloss);
-  const auto saved = on_any_threads(std::vector<C>(static_cast<std::size_t>(rows + 2)),
-                                    [&](std::vector<C>& out) {
-    cpu_backend<T>().cross_entropy({rows, classes, -100, z.data(), labels.data(), out.data() + rows,
-                                    out.data(), out.data() + rows + 1});
-  });
+  const auto saved =
+      on_any_threads(std::vector<C>(static_cast<std::size_t>(rows + 2)), [&](std::vector<C>& out) {
+        cpu_backend<T>().cross_entropy({rows, classes, -100, z.data(), labels.data(),
+                                        out.data() + rows, out.data(), out.data() + rows + 1});
+      });
   check_close(std::vector<C>(saved.begin(), saved.end() - 2), lse, 4 * unit<C>);
   CHECK(std::abs(static_cast<double>(saved[static_cast<std::size_t>(rows)]) / (total / count) - 1) <
         4 * unit<C>);
@@ -128,7 +128,8 @@ TEST_CASE_TEMPLATE("relative losses and both gradients", T, float, double, bf16)
     std::vector<double> dpred(pred.size()), dtarget(pred.size()), norms;
     double loss = 0;
     for (std::size_t s = 0; s < 3; ++s) {
-      const auto begin = s * static_cast<std::size_t>(len), end = begin + static_cast<std::size_t>(len);
+      const auto begin = s * static_cast<std::size_t>(len),
+                 end = begin + static_cast<std::size_t>(len);
       double d = 0, t = 0;
       for (auto i = begin; i < end; ++i) {
         const double e = value(pred[i]) - value(target[i]);
@@ -140,7 +141,8 @@ TEST_CASE_TEMPLATE("relative losses and both gradients", T, float, double, bf16)
       loss += d / t / 3;
       for (auto i = begin; i < end; ++i) {
         const double e = value(pred[i]) - value(target[i]), v = value(target[i]);
-        const double de = p == 2 ? e / d : (e > 0) - (e < 0), dv = p == 2 ? v / t : (v > 0) - (v < 0);
+        const double de = p == 2 ? e / d : (e > 0) - (e < 0),
+                     dv = p == 2 ? v / t : (v > 0) - (v < 0);
         dpred[i] = -1.5 / 3 * de / t;
         dtarget[i] = -dpred[i] + 1.5 / 3 * d / (t * t) * dv + value(before[i]);
       }
@@ -171,9 +173,10 @@ TEST_CASE_TEMPLATE("embedding and its gradient, repeated rows in order", T, floa
   std::vector<T> y(dy.size());
   cpu_backend<T>().embedding({rows, entries, width, index.data(), table.data(), y.data()});
   for (index_t r = 0; r < rows; ++r)
-    REQUIRE(std::memcmp(&y[static_cast<std::size_t>(r * width)],
-                        &table[static_cast<std::size_t>(index[static_cast<std::size_t>(r)] * width)],
-                        static_cast<std::size_t>(width) * sizeof(T)) == 0);
+    REQUIRE(
+        std::memcmp(&y[static_cast<std::size_t>(r * width)],
+                    &table[static_cast<std::size_t>(index[static_cast<std::size_t>(r)] * width)],
+                    static_cast<std::size_t>(width) * sizeof(T)) == 0);
   const auto before = values<C>(entries * width, 4);
   for (const GradMode mode : {GradMode::overwrite, GradMode::accumulate}) {
     std::vector<double> expected(before.size());
@@ -213,8 +216,8 @@ TEST_CASE_TEMPLATE("gather and its gradient", T, float, double, bf16) {
     cpu_backend<T>().gather({c.outer, c.n, m, c.inner, index.data(), x.data(), got.data()});
     check_close(got, y, 0);
     const auto gradient = on_any_threads(before, [&](std::vector<T>& out) {
-      cpu_backend<T>().gather_backward({c.outer, c.n, m, c.inner, index.data(), dy.data(), out.data(),
-                                        GradMode::accumulate});
+      cpu_backend<T>().gather_backward(
+          {c.outer, c.n, m, c.inner, index.data(), dy.data(), out.data(), GradMode::accumulate});
     });
     check_close(gradient, dx, std::is_same_v<T, bf16> ? 2 * unit<T> : 10 * unit<T>);
   }

@@ -7,9 +7,15 @@ namespace {
 
 using real = long double;
 
-real sigma(real x) { return 1 / (1 + std::exp(-x)); }
-real cdf(real x) { return std::erfc(-x / std::sqrt(real(2))) / 2; }
-real density(real x) { return std::exp(-x * x / 2) / std::sqrt(2 * std::acos(real(-1))); }
+real sigma(real x) {
+  return 1 / (1 + std::exp(-x));
+}
+real cdf(real x) {
+  return std::erfc(-x / std::sqrt(real(2))) / 2;
+}
+real density(real x) {
+  return std::exp(-x * x / 2) / std::sqrt(2 * std::acos(real(-1)));
+}
 real tanh_inner(real x) {
   return std::tanh(std::sqrt(2 / std::acos(real(-1))) * (x + 0.044715L * x * x * x));
 }
@@ -60,8 +66,8 @@ real scale_of(Unary op, real x, real want) {
 template <class C>
 const BlockMath<C>& math() {
   static const BlockMath<C>* found = nullptr;
-  const FormulaTable table{[](const void*, const void* const*, void* const*, index_t,
-                              const void* m, void*) { found = static_cast<const BlockMath<C>*>(m); },
+  const FormulaTable table{[](const void*, const void* const*, void* const*, index_t, const void* m,
+                              void*) { found = static_cast<const BlockMath<C>*>(m); },
                            0, nullptr};
   C out;
   MapParams p;
@@ -73,7 +79,8 @@ const BlockMath<C>& math() {
 TEST_CASE_TEMPLATE("unary words", C, float, double) {
   std::vector<C> x;
   for (int i = -400; i <= 400; ++i) x.push_back(static_cast<C>(i * 0.031));
-  for (int i = 1; i < 60; ++i) x.push_back(static_cast<C>(std::pow(2.0, -i))), x.push_back(-x.back());
+  for (int i = 1; i < 60; ++i)
+    x.push_back(static_cast<C>(std::pow(2.0, -i))), x.push_back(-x.back());
   x.push_back(C(40)), x.push_back(C(-40));  // 13 more than a multiple of any vector's length
   const index_t n = static_cast<index_t>(x.size());
   for (int o = 0; o < static_cast<int>(Unary::count); ++o) {
@@ -94,8 +101,10 @@ TEST_CASE_TEMPLATE("unary words", C, float, double) {
         continue;
       }
       const real scale = scale_of(op, static_cast<real>(x[i]), want);
-      if (want == 0) CHECK(static_cast<double>(std::abs(y[i])) < 1e-30);
-      else if (const double e = static_cast<double>(std::abs(static_cast<real>(y[i]) - want) / scale);
+      if (want == 0)
+        CHECK(static_cast<double>(std::abs(y[i])) < 1e-30);
+      else if (const double e =
+                   static_cast<double>(std::abs(static_cast<real>(y[i]) - want) / scale);
                e > worst)
         worst = e, at = static_cast<double>(x[i]);
     }
@@ -137,7 +146,8 @@ TEST_CASE_TEMPLATE("unary words at the ends of the number line", C, float, doubl
 }
 
 TEST_CASE_TEMPLATE("binary words, with a block and with a scalar", C, float, double) {
-  const std::vector<C> a{C(-1.5), C(0), C(2), C(3), C(NAN), C(1), C(-2), C(0.5), C(7), C(-0.25), C(3)};
+  const std::vector<C> a{C(-1.5), C(0),   C(2), C(3),     C(NAN), C(1),
+                         C(-2),   C(0.5), C(7), C(-0.25), C(3)};
   const std::vector<C> b{C(2), C(0), C(-1), C(3), C(1), C(NAN), C(3), C(0.5), C(-7), C(2), C(0.1)};
   const auto exact_binary = [](Binary op, double x, double y) -> double {
     const bool nan = std::isnan(x) || std::isnan(y);
@@ -168,8 +178,10 @@ TEST_CASE_TEMPLATE("binary words, with a block and with a scalar", C, float, dou
       for (std::size_t i = 0; i < a.size(); ++i) {
         const double want = exact_binary(op, value(a[i]), value(second(i))), got = value(y[i]);
         CAPTURE(i);
-        if (std::isnan(want)) CHECK(std::isnan(got));
-        else CHECK((got == want || std::abs(got - want) <= 4 * unit<C> * std::abs(want)));
+        if (std::isnan(want))
+          CHECK(std::isnan(got));
+        else
+          CHECK((got == want || std::abs(got - want) <= 4 * unit<C> * std::abs(want)));
       }
     };
     math<C>().binary[o](a.data(), b.data(), y.data(), n);

@@ -14,14 +14,14 @@ const CopyCase copy_cases[] = {
     {{0, 3}, {3, 1}, {3, 1}},
     {{40000}, {1}, {1}},
     {{5, 7}, {7, 1}, {7, 1}},
-    {{3, 50, 41}, {41 * 50, 41, 1}, {60 * 64, 64, 1}},       // rows into a wider matrix
-    {{67, 45}, {1, 67}, {45, 1}},                            // transposed
+    {{3, 50, 41}, {41 * 50, 41, 1}, {60 * 64, 64, 1}},              // rows into a wider matrix
+    {{67, 45}, {1, 67}, {45, 1}},                                   // transposed
     {{2, 33, 4, 8}, {33 * 32, 8, 33 * 8, 1}, {33 * 32, 32, 8, 1}},  // heads
     {{2, 3, 65, 34}, {3 * 65 * 34, 65 * 34, 1, 65}, {3 * 65 * 34, 34, 3 * 34, 1}},
-    {{9, 20}, {1, 9}, {1, 9}},                               // both transposed: contiguous
-    {{6, 30}, {0, 1}, {30, 1}},                              // broadcast rows
-    {{6, 30}, {1, 0}, {30, 1}},                              // broadcast columns
-    {{11, 13}, {26, 2}, {13, 1}},                            // every other element
+    {{9, 20}, {1, 9}, {1, 9}},     // both transposed: contiguous
+    {{6, 30}, {0, 1}, {30, 1}},    // broadcast rows
+    {{6, 30}, {1, 0}, {30, 1}},    // broadcast columns
+    {{11, 13}, {26, 2}, {13, 1}},  // every other element
     {{11, 13}, {13, 1}, {39, 3}},
     {{300, 2}, {1, 300}, {2, 1}},
     {{2, 300}, {1, 2}, {300, 1}},
@@ -55,8 +55,8 @@ TEST_CASE("conversion rounds to nearest and keeps NaN") {
   cpu_backend<float>().to_bf16(x.data(), y.data(), 8);
   std::vector<double> z(x.size());
   cpu_backend<bf16>().to_f64(y.data(), z.data(), 8);
-  CHECK(z[1] == -1.0);        // a tie, to even
-  CHECK(z[2] == 1.015625);    // a tie, to even
+  CHECK(z[1] == -1.0);      // a tie, to even
+  CHECK(z[2] == 1.015625);  // a tie, to even
   CHECK(std::isnan(z[4]));
   CHECK(z[5] == INFINITY);
   std::vector<float> many = values<float>(40001, 3), back(many.size());
@@ -88,11 +88,11 @@ const MapCase map_cases[] = {
     {{}, {{}, {}, {}}},
     {{4, 0}, {{0, 1}, {0, 1}, {0, 1}}},
     {{20000}, {{1}, {1}, {0}}},
-    {{130, 64}, {{64, 1}, {0, 1}, {1, 0}}},                     // bias over rows, over columns
-    {{3, 41, 5}, {{205, 5, 1}, {0, 1, 41}, {41, 1, 0}}},        // permuted, broadcast behind
+    {{130, 64}, {{64, 1}, {0, 1}, {1, 0}}},               // bias over rows, over columns
+    {{3, 41, 5}, {{205, 5, 1}, {0, 1, 41}, {41, 1, 0}}},  // permuted, broadcast behind
     {{2, 3, 700}, {{2100, 700, 1}, {0, 700, 1}, {1, 0, 0}}},
     {{2, 30, 4, 8}, {{960, 32, 8, 1}, {960, 8, 240, 1}, {0, 0, 8, 1}}},
-    {{70, 90}, {{1, 70}, {90, 1}, {1, 70}}},                    // transposed
+    {{70, 90}, {{1, 70}, {90, 1}, {1, 70}}},  // transposed
     {{5, 1, 1100}, {{1100, 0, 1}, {0, 0, 1}, {1, 1, 5}}},
     {{600, 2}, {{2, 1}, {0, 1}, {1, 600}}},
 };
@@ -139,16 +139,16 @@ struct ReduceCase {
 const ReduceCase reduce_cases[] = {
     {{}, {}, {}, {}},
     {{3}, {1}, {0}, {3}},
-    {{}, {}, {90001}, {1}},                          // everything, in several pieces
-    {{37}, {333}, {333}, {1}},                       // rows
-    {{4, 9}, {2000, 1}, {222}, {9}},                 // columns of several matrices
-    {{3}, {1}, {50001}, {3}},                        // narrow columns that follow each other
-    {{5, 600}, {1800, 1}, {3}, {600}},               // wide columns
+    {{}, {}, {90001}, {1}},             // everything, in several pieces
+    {{37}, {333}, {333}, {1}},          // rows
+    {{4, 9}, {2000, 1}, {222}, {9}},    // columns of several matrices
+    {{3}, {1}, {50001}, {3}},           // narrow columns that follow each other
+    {{5, 600}, {1800, 1}, {3}, {600}},  // wide columns
     {{70}, {1}, {1300}, {70}},
-    {{2, 7}, {3000, 1}, {11, 30}, {7, 80}},          // two reduced axes
-    {{8}, {100}, {9, 10}, {1, 10}},                  // reduced axes out of order
-    {{13}, {2}, {50}, {26}},                         // nothing contiguous
-    {{6}, {0}, {20}, {1}},                           // broadcast
+    {{2, 7}, {3000, 1}, {11, 30}, {7, 80}},  // two reduced axes
+    {{8}, {100}, {9, 10}, {1, 10}},          // reduced axes out of order
+    {{13}, {2}, {50}, {26}},                 // nothing contiguous
+    {{6}, {0}, {20}, {1}},                   // broadcast
 };
 
 TEST_CASE_TEMPLATE("reduce sums and finds maxima over any axes", T, float, double, bf16) {
@@ -165,7 +165,8 @@ TEST_CASE_TEMPLATE("reduce sums and finds maxima over any axes", T, float, doubl
           long double total = kind == Reduction::sum ? 0 : -INFINITY;
           each(c.reduced, c.reduced_strides, [&](index_t, index_t r) {
             const double v = value(x[static_cast<std::size_t>(k + r)]);
-            total = kind == Reduction::sum ? total + v : std::fmax(total, static_cast<long double>(v));
+            total =
+                kind == Reduction::sum ? total + v : std::fmax(total, static_cast<long double>(v));
           });
           const long double old = value(before[static_cast<std::size_t>(i)]);
           total *= static_cast<long double>(scale);
@@ -177,7 +178,10 @@ TEST_CASE_TEMPLATE("reduce sums and finds maxima over any axes", T, float, doubl
                                    x.data(), dst.data(), static_cast<compute_t<T>>(scale),
                                    accumulate});
         });
-        check_close(y, expected, kind == Reduction::max ? 0 : std::is_same_v<T, bf16> ? unit<T> : 40 * unit<T>);
+        check_close(y, expected,
+                    kind == Reduction::max    ? 0
+                    : std::is_same_v<T, bf16> ? unit<T>
+                                              : 40 * unit<T>);
       }
 }
 
@@ -197,8 +201,10 @@ TEST_CASE("a maximum with a NaN is NaN, wherever it stands") {
       auto x = values<float>(600, 5);
       x[static_cast<std::size_t>(where)] = NAN;
       float y[2] = {};
-      if (across) cpu_backend<float>().reduce({Reduction::max, {2}, {1}, {300}, {2}, x.data(), y});
-      else cpu_backend<float>().reduce({Reduction::max, {2}, {300}, {300}, {1}, x.data(), y});
+      if (across)
+        cpu_backend<float>().reduce({Reduction::max, {2}, {1}, {300}, {2}, x.data(), y});
+      else
+        cpu_backend<float>().reduce({Reduction::max, {2}, {300}, {300}, {1}, x.data(), y});
       const index_t hit = across ? where % 2 : where / 300;
       CHECK(std::isnan(y[hit]));
       CHECK(!std::isnan(y[1 - hit]));

@@ -6,13 +6,16 @@ using namespace table_test;
 
 namespace {
 
-TEST_CASE_TEMPLATE("element i of a draw depends on (seed, step, call, i) alone", T, float, double, bf16) {
+TEST_CASE_TEMPLATE("element i of a draw depends on (seed, step, call, i) alone", T, float, double,
+                   bf16) {
   const index_t n = 40003;
   for (const Distribution kind : {Distribution::uniform, Distribution::normal}) {
-    const auto draw = [&](index_t count, std::uint64_t seed, std::uint64_t step, std::uint64_t call) {
-      return on_any_threads(std::vector<T>(static_cast<std::size_t>(count)), [&](std::vector<T>& x) {
-        cpu_backend<T>().random({count, kind, seed, step, call, x.data()});
-      });
+    const auto draw = [&](index_t count, std::uint64_t seed, std::uint64_t step,
+                          std::uint64_t call) {
+      return on_any_threads(std::vector<T>(static_cast<std::size_t>(count)),
+                            [&](std::vector<T>& x) {
+                              cpu_backend<T>().random({count, kind, seed, step, call, x.data()});
+                            });
     };
     const auto x = draw(n, 7, 3, 1);
     auto start = draw(17, 7, 3, 1);
@@ -40,7 +43,8 @@ TEST_CASE_TEMPLATE("element i of a draw depends on (seed, step, call, i) alone",
   }
 }
 
-TEST_CASE_TEMPLATE("draws are the words of the Philox blocks, normals by Box and Muller", T, float, double) {
+TEST_CASE_TEMPLATE("draws are the words of the Philox blocks, normals by Box and Muller", T, float,
+                   double) {
   const index_t n = 1003;
   const std::uint64_t seed = 0x123456789ABCDEF0, step = 0x9876543210, call = 77;
   std::vector<T> u(n), z(n);
@@ -50,8 +54,10 @@ TEST_CASE_TEMPLATE("draws are the words of the Philox blocks, normals by Box and
   const auto uniform = [&](index_t i) {
     const auto word = stream_block(seed, step, call, static_cast<std::uint64_t>(i / per_block));
     const auto j = static_cast<std::size_t>(i % per_block);
-    if constexpr (sizeof(T) == 4) return uniform_float(word[j]);
-    else return uniform_double(word[2 * j], word[2 * j + 1]);
+    if constexpr (sizeof(T) == 4)
+      return uniform_float(word[j]);
+    else
+      return uniform_double(word[2 * j], word[2 * j + 1]);
   };
   std::vector<double> normal;
   for (index_t i = 0; i < n; ++i) {
@@ -79,7 +85,8 @@ TEST_CASE_TEMPLATE("dropout keeps 1 − p and has one mask for all types", T, fl
     const auto x = values<T>(n, 1), before = values<T>(n, 2);
     std::vector<double> expected;
     for (std::size_t i = 0; i < x.size(); ++i)
-      expected.push_back((mask[i] != 0 ? value(x[i]) / 0.7 : 0) + (accumulate ? value(before[i]) : 0));
+      expected.push_back((mask[i] != 0 ? value(x[i]) / 0.7 : 0) +
+                         (accumulate ? value(before[i]) : 0));
     const auto y = on_any_threads(before, [&](std::vector<T>& out) {
       cpu_backend<T>().dropout({n, 0.3, 1, 2, 3, x.data(), out.data(), accumulate});
     });
@@ -99,8 +106,10 @@ void exact_step(const UpdateParams<double>& u, Trajectory& t, double gradient) {
   switch (u.rule) {
     case UpdateRule::adamw:
     case UpdateRule::adam_l2:
-      if (u.rule == UpdateRule::adam_l2) g += s.weight_decay * t.p;
-      else t.p -= s.lr * s.weight_decay * t.p;
+      if (u.rule == UpdateRule::adam_l2)
+        g += s.weight_decay * t.p;
+      else
+        t.p -= s.lr * s.weight_decay * t.p;
       t.m = s.beta1 * t.m + (1 - s.beta1) * g;
       t.v = s.beta2 * t.v + (1 - s.beta2) * g * g;
       t.p -= s.lr * (t.m / s.correction1) / (std::sqrt(t.v / s.correction2) + u.eps);
@@ -130,9 +139,12 @@ struct Rule {
 };
 
 TEST_CASE_TEMPLATE("optimiser steps over ranges of an arena", T, float, double) {
-  const Rule rules[] = {{UpdateRule::adamw},        {UpdateRule::adam_l2},
-                        {UpdateRule::lion},         {UpdateRule::lion_legacy},
-                        {UpdateRule::sgd},          {UpdateRule::sgd, 0.9, 0.1},
+  const Rule rules[] = {{UpdateRule::adamw},
+                        {UpdateRule::adam_l2},
+                        {UpdateRule::lion},
+                        {UpdateRule::lion_legacy},
+                        {UpdateRule::sgd},
+                        {UpdateRule::sgd, 0.9, 0.1},
                         {UpdateRule::sgd, 0.9, 0, true}};
   const index_t n = 40100;
   const ArenaRange ranges[] = {{3, 20}, {64, 64}, {100, 40011}, {40050, 40051}};
@@ -184,7 +196,8 @@ TEST_CASE_TEMPLATE("square sums and moving averages", T, float, double, bf16) {
   });
   CHECK(std::abs(sum[0] / static_cast<double>(expected) - 1) < 1e-14);
   std::vector<double> average;
-  for (std::size_t i = 0; i < g.size(); ++i) average.push_back(0.9 * value(g[i]) + 0.1 * value(p[i]));
+  for (std::size_t i = 0; i < g.size(); ++i)
+    average.push_back(0.9 * value(g[i]) + 0.1 * value(p[i]));
   const auto shadow = on_any_threads(
       g, [&](std::vector<T>& out) { cpu_backend<T>().ema(out.data(), p.data(), n, 0.9); });
   check_close(shadow, average, 2 * unit<T>);

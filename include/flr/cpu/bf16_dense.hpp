@@ -115,7 +115,8 @@ inline void residual_mlp_backward(const ResidualMlpBackwardParams<bf16>& p) {
 
 inline void norm(const NormParams<bf16>& p) {
   const Widened x(p.x, p.rows * p.cols), y(p.y, p.rows * p.cols, false);
-  norm(NormParams<float>{p.rows, p.cols, p.rms, p.eps, x.data(), p.w, p.b, y.data(), p.mean, p.rstd});
+  norm(NormParams<float>{p.rows, p.cols, p.rms, p.eps, x.data(), p.w, p.b, y.data(), p.mean,
+                         p.rstd});
   y.narrow(p.y);
 }
 

@@ -22,21 +22,24 @@ inline void add_run(const From* x, To* y, index_t n) {
   using C = compute_t<To>;
   FLR_ELEMENTWISE
   for (index_t i = 0; i < n; ++i)
-    y[i] = static_cast<To>(static_cast<C>(y[i]) +
-                           static_cast<C>(static_cast<compute_t<From>>(x[i])));
+    y[i] =
+        static_cast<To>(static_cast<C>(y[i]) + static_cast<C>(static_cast<compute_t<From>>(x[i])));
 }
 
 /// Writes or adds a run of computed values to storage.
 template <class C, class T>
 inline void store_run(const C* x, T* y, index_t n, bool accumulate) {
-  if (accumulate) add_run(x, y, n);
-  else convert_run(x, y, n);
+  if (accumulate)
+    add_run(x, y, n);
+  else
+    convert_run(x, y, n);
 }
 
 template <class From, class To>
 void convert(const From* x, To* y, index_t n) {
-  parallel_ranges(n, chunk_elements,
-                  [=](index_t begin, index_t end) { convert_run(x + begin, y + begin, end - begin); });
+  parallel_ranges(n, chunk_elements, [=](index_t begin, index_t end) {
+    convert_run(x + begin, y + begin, end - begin);
+  });
 }
 
 template <class T>

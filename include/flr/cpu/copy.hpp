@@ -9,8 +9,10 @@ FLR_CPU_BEGIN
 template <class T>
 inline void copy_run(const T* src, index_t from, T* dst, index_t to, index_t n, bool accumulate) {
   if (to == 1 && from == 1) {
-    if (accumulate) add_run(src, dst, n);
-    else __builtin_memcpy(dst, src, static_cast<unsigned long>(n) * sizeof(T));
+    if (accumulate)
+      add_run(src, dst, n);
+    else
+      __builtin_memcpy(dst, src, static_cast<unsigned long>(n) * sizeof(T));
   } else if (to == 1 && from == 0 && !accumulate) {
     fill_run(dst, *src, n);
   } else if (accumulate) {
@@ -22,8 +24,8 @@ inline void copy_run(const T* src, index_t from, T* dst, index_t to, index_t n, 
   }
 }
 
-/// The edge of the square tiles of a transposition: a tile of both operands stays in the first-level
-/// cache, and every line of memory that it touches is used whole.
+/// The edge of the square tiles of a transposition: a tile of both operands stays in the
+/// first-level cache, and every line of memory that it touches is used whole.
 inline constexpr index_t transpose_tile = 32;
 
 /// Source rows are contiguous along `rows`, destination rows along `cols`.
@@ -33,8 +35,7 @@ inline void copy_tile(const T* src, index_t src_col, T* dst, index_t dst_row, in
   T tile[transpose_tile][transpose_tile];
   for (index_t j = 0; j < cols; ++j)
     for (index_t i = 0; i < rows; ++i) tile[i][j] = src[j * src_col + i];
-  for (index_t i = 0; i < rows; ++i)
-    copy_run(tile[i], 1, dst + i * dst_row, 1, cols, accumulate);
+  for (index_t i = 0; i < rows; ++i) copy_run(tile[i], 1, dst + i * dst_row, 1, cols, accumulate);
 }
 
 /// dst = src (or +=) over one shape. Overlapping destinations are not allowed.
@@ -44,7 +45,8 @@ void copy(const CopyParams<T>& p) {
   // The order of the axes does not matter here, so take the destination's: long runs in dst.
   int order[max_rank];
   const int rank = p.shape.rank();
-  const index_t *extent = p.shape.begin(), *from = p.src_strides.begin(), *to = p.dst_strides.begin();
+  const index_t *extent = p.shape.begin(), *from = p.src_strides.begin(),
+                *to = p.dst_strides.begin();
   for (int a = 0; a < rank; ++a) {
     int i = a;
     for (; i > 0 && to[order[i - 1]] < to[a]; --i) order[i] = order[i - 1];
@@ -64,20 +66,22 @@ void copy(const CopyParams<T>& p) {
   const bool accumulate = p.accumulate;
   const index_t n = l.extent[last];
   if (across >= 0 && l.stride[1][last] == 1) {
-    const index_t rows = l.extent[across], src_col = l.stride[0][last], dst_row = l.stride[1][across];
+    const index_t rows = l.extent[across], src_col = l.stride[0][last],
+                  dst_row = l.stride[1][across];
     const Layout<2> outer = l.without(last).without(across);
     const index_t bands = ceil_div(rows, transpose_tile);
     parallel_ranges(outer.numel() * bands, larger(1, chunk_elements / (transpose_tile * n)),
                     [&](index_t begin, index_t end) {
-      for (index_t item = begin; item < end; ++item) {
-        const Position<2> at(outer, item / bands);
-        const index_t i = item % bands * transpose_tile;
-        for (index_t j = 0; j < n; j += transpose_tile)
-          copy_tile(src + at.offset[0] + i + j * src_col, src_col,
-                    dst + at.offset[1] + i * dst_row + j, dst_row, smaller(transpose_tile, rows - i),
-                    smaller(transpose_tile, n - j), accumulate);
-      }
-    });
+                      for (index_t item = begin; item < end; ++item) {
+                        const Position<2> at(outer, item / bands);
+                        const index_t i = item % bands * transpose_tile;
+                        for (index_t j = 0; j < n; j += transpose_tile)
+                          copy_tile(src + at.offset[0] + i + j * src_col, src_col,
+                                    dst + at.offset[1] + i * dst_row + j, dst_row,
+                                    smaller(transpose_tile, rows - i),
+                                    smaller(transpose_tile, n - j), accumulate);
+                      }
+                    });
     return;
   }
   const Layout<2> outer = l.without(last);
@@ -85,14 +89,14 @@ void copy(const CopyParams<T>& p) {
   const index_t pieces = ceil_div(n, chunk_elements);
   parallel_ranges(outer.numel() * pieces, larger(1, chunk_elements / n),
                   [&](index_t begin, index_t end) {
-    Position<2> at(outer, begin / pieces);
-    for (index_t item = begin, piece = begin % pieces; item < end; ++item) {
-      const index_t i = piece * chunk_elements;
-      copy_run(src + at.offset[0] + i * s0, s0, dst + at.offset[1] + i * s1, s1,
-               smaller(chunk_elements, n - i), accumulate);
-      if (++piece == pieces) piece = 0, at.next();
-    }
-  });
+                    Position<2> at(outer, begin / pieces);
+                    for (index_t item = begin, piece = begin % pieces; item < end; ++item) {
+                      const index_t i = piece * chunk_elements;
+                      copy_run(src + at.offset[0] + i * s0, s0, dst + at.offset[1] + i * s1, s1,
+                               smaller(chunk_elements, n - i), accumulate);
+                      if (++piece == pieces) piece = 0, at.next();
+                    }
+                  });
 }
 
 FLR_CPU_END

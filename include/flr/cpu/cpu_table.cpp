@@ -11,10 +11,10 @@
 #define FLR_TYPE(scalar) FLR_JOIN2(scalar)
 
 // The entry point is a plain pointer: no other symbol of an instruction set leaves its object.
-#define FLR_DEFINE(scalar)                                                 \
-  extern "C" const void* FLR_ENTRY(FLR_CPU_ISA, scalar)();                 \
-  extern "C" const void* FLR_ENTRY(FLR_CPU_ISA, scalar)() {                \
-    return &flr::cpu::table<FLR_TYPE(scalar)>;                             \
+#define FLR_DEFINE(scalar)                                  \
+  extern "C" const void* FLR_ENTRY(FLR_CPU_ISA, scalar)();  \
+  extern "C" const void* FLR_ENTRY(FLR_CPU_ISA, scalar)() { \
+    return &flr::cpu::table<FLR_TYPE(scalar)>;              \
   }
 
 #ifdef FLR_TABLE_SCALAR

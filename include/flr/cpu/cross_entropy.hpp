@@ -16,22 +16,22 @@ void cross_entropy(const CrossEntropyParams<T>& p) {
   using C = compute_t<T>;
   const index_t n = p.classes;
   const flr::detail::Scratch<double> row_loss(p.rows);
-  parallel_ranges(p.rows, larger(1, cross_entropy_group / larger(n, 1)),
-                  [&](index_t begin, index_t end) {
-    const flr::detail::Scratch<C> e(n);
-    for (index_t r = begin; r < end; ++r) {
-      const T* z = p.logits + r * n;
-      const C top = static_cast<C>(reduce_run<MaxOp>(z, 1, n));
-      for (index_t j = 0; j < n; ++j) e[j] = static_cast<C>(z[j]) - top;
-      map_run<Unary::exp>(e.data(), e.data(), n);
-      const double log_sum = __builtin_log(reduce_run<SumOp>(e.data(), 1, n));
-      p.lse[r] = static_cast<C>(static_cast<double>(top) + log_sum);
-      row_loss[r] = p.labels[r] == p.ignore
-                        ? 0.0
-                        : static_cast<double>(top) -
-                              static_cast<double>(static_cast<C>(z[p.labels[r]])) + log_sum;
-    }
-  });
+  parallel_ranges(
+      p.rows, larger(1, cross_entropy_group / larger(n, 1)), [&](index_t begin, index_t end) {
+        const flr::detail::Scratch<C> e(n);
+        for (index_t r = begin; r < end; ++r) {
+          const T* z = p.logits + r * n;
+          const C top = static_cast<C>(reduce_run<MaxOp>(z, 1, n));
+          for (index_t j = 0; j < n; ++j) e[j] = static_cast<C>(z[j]) - top;
+          map_run<Unary::exp>(e.data(), e.data(), n);
+          const double log_sum = __builtin_log(reduce_run<SumOp>(e.data(), 1, n));
+          p.lse[r] = static_cast<C>(static_cast<double>(top) + log_sum);
+          row_loss[r] = p.labels[r] == p.ignore
+                            ? 0.0
+                            : static_cast<double>(top) -
+                                  static_cast<double>(static_cast<C>(z[p.labels[r]])) + log_sum;
+        }
+      });
   double total = 0;
   index_t count = 0;
   for (index_t r = 0; r < p.rows; ++r) {
@@ -50,17 +50,17 @@ void cross_entropy_backward(const CrossEntropyBackwardParams<T>& p) {
   const C scale = *p.count > 0 ? *p.dloss / *p.count : C(0);
   parallel_ranges(p.rows, larger(1, cross_entropy_group / larger(n, 1)),
                   [&](index_t begin, index_t end) {
-    const flr::detail::Scratch<C> e(n);
-    for (index_t r = begin; r < end; ++r) {
-      const bool labelled = p.labels[r] != p.ignore;
-      const T* z = p.logits + r * n;
-      for (index_t j = 0; j < n; ++j) e[j] = static_cast<C>(z[j]) - p.lse[r];
-      map_run<Unary::exp>(e.data(), e.data(), n);
-      if (labelled) e[p.labels[r]] -= 1;
-      for (index_t j = 0; j < n; ++j) e[j] = labelled ? e[j] * scale : C(0);
-      store_run(e.data(), p.dlogits + r * n, n, p.mode == GradMode::accumulate);
-    }
-  });
+                    const flr::detail::Scratch<C> e(n);
+                    for (index_t r = begin; r < end; ++r) {
+                      const bool labelled = p.labels[r] != p.ignore;
+                      const T* z = p.logits + r * n;
+                      for (index_t j = 0; j < n; ++j) e[j] = static_cast<C>(z[j]) - p.lse[r];
+                      map_run<Unary::exp>(e.data(), e.data(), n);
+                      if (labelled) e[p.labels[r]] -= 1;
+                      for (index_t j = 0; j < n; ++j) e[j] = labelled ? e[j] * scale : C(0);
+                      store_run(e.data(), p.dlogits + r * n, n, p.mode == GradMode::accumulate);
+                    }
+                  });
 }
 
 FLR_CPU_END

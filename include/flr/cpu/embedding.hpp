@@ -32,12 +32,12 @@ void embedding_backward(const EmbeddingBackwardParams<T>& p) {
   const index_t mean = ceil_div(p.rows, p.entries);
   parallel_ranges(p.entries, larger(1, chunk_elements / (mean * p.width)),
                   [&](index_t begin, index_t end) {
-    for (index_t e = begin; e < end; ++e) {
-      if (e == p.padding) continue;
-      for (index_t i = first[e]; i < first[e + 1]; ++i)
-        add_run(p.dy + sorted[i] * p.width, p.dtable + e * p.width, p.width);
-    }
-  });
+                    for (index_t e = begin; e < end; ++e) {
+                      if (e == p.padding) continue;
+                      for (index_t i = first[e]; i < first[e + 1]; ++i)
+                        add_run(p.dy + sorted[i] * p.width, p.dtable + e * p.width, p.width);
+                    }
+                  });
 }
 
 FLR_CPU_END

@@ -8,14 +8,15 @@ FLR_CPU_BEGIN
 template <class T>
 void gather(const GatherParams<T>& p) {
   if (p.inner == 0) return;
-  parallel_ranges(p.outer * p.m, larger(1, chunk_elements / p.inner), [&](index_t begin, index_t end) {
-    for (index_t row = begin; row < end; ++row) {
-      const T* x = p.x + row / p.m * p.n * p.inner;
-      const index_t* index = p.index + row * p.inner;
-      T* y = p.y + row * p.inner;
-      for (index_t i = 0; i < p.inner; ++i) y[i] = x[index[i] * p.inner + i];
-    }
-  });
+  parallel_ranges(p.outer * p.m, larger(1, chunk_elements / p.inner),
+                  [&](index_t begin, index_t end) {
+                    for (index_t row = begin; row < end; ++row) {
+                      const T* x = p.x + row / p.m * p.n * p.inner;
+                      const index_t* index = p.index + row * p.inner;
+                      T* y = p.y + row * p.inner;
+                      for (index_t i = 0; i < p.inner; ++i) y[i] = x[index[i] * p.inner + i];
+                    }
+                  });
 }
 
 /// For 16-bit storage see below.
@@ -29,16 +30,17 @@ void gather_backward(const GatherBackwardParams<T>& p) {
   const index_t tiles = ceil_div(p.inner, columns);
   parallel_ranges(p.outer * tiles, larger(1, chunk_elements / (p.m * smaller(p.inner, columns))),
                   [&](index_t begin, index_t end) {
-    for (index_t item = begin; item < end; ++item) {
-      const index_t o = item / tiles, from = item % tiles * columns;
-      const index_t to = smaller(from + columns, p.inner);
-      T* dx = p.dx + o * p.n * p.inner;
-      for (index_t j = 0; j < p.m; ++j) {
-        const index_t row = (o * p.m + j) * p.inner;
-        for (index_t i = from; i < to; ++i) dx[p.index[row + i] * p.inner + i] += p.dy[row + i];
-      }
-    }
-  });
+                    for (index_t item = begin; item < end; ++item) {
+                      const index_t o = item / tiles, from = item % tiles * columns;
+                      const index_t to = smaller(from + columns, p.inner);
+                      T* dx = p.dx + o * p.n * p.inner;
+                      for (index_t j = 0; j < p.m; ++j) {
+                        const index_t row = (o * p.m + j) * p.inner;
+                        for (index_t i = from; i < to; ++i)
+                          dx[p.index[row + i] * p.inner + i] += p.dy[row + i];
+                      }
+                    }
+                  });
 }
 
 /// Sums in float, rounded once.

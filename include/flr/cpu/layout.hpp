@@ -14,9 +14,15 @@
 
 FLR_CPU_BEGIN
 
-constexpr index_t smaller(index_t a, index_t b) { return a < b ? a : b; }
-constexpr index_t larger(index_t a, index_t b) { return a < b ? b : a; }
-constexpr index_t ceil_div(index_t a, index_t b) { return (a + b - 1) / b; }
+constexpr index_t smaller(index_t a, index_t b) {
+  return a < b ? a : b;
+}
+constexpr index_t larger(index_t a, index_t b) {
+  return a < b ? b : a;
+}
+constexpr index_t ceil_div(index_t a, index_t b) {
+  return (a + b - 1) / b;
+}
 
 /// Axes, outermost first, with one list of strides for each of several operands. Axes of extent 1
 /// vanish and neighbours that all operands run through without a gap are one axis.

@@ -31,8 +31,10 @@ struct MapSource {
     for (int a = 0; a < shape.rank(); ++a) layout.append(shape[a], {strides[a]});
     const bool dense = layout.rank == 0 || (layout.rank == 1 && layout.stride[0][0] == 1);
     if (layout.rank == 0) layout.rank = 1, layout.extent[0] = layout.stride[0][0] = 1;
-    if (dense && std::same_as<T, compute_t<T>>) kind = MapInput::direct;
-    else if (layout.rank == 1 && layout.stride[0][0] == 0) kind = MapInput::constant;
+    if (dense && std::same_as<T, compute_t<T>>)
+      kind = MapInput::direct;
+    else if (layout.rank == 1 && layout.stride[0][0] == 0)
+      kind = MapInput::constant;
     else if (layout.rank > 1 && layout.stride[0][0] == 0) {
       period = layout.numel() / layout.extent[0];
       if (period <= map_block) kind = MapInput::periodic;
@@ -65,8 +67,10 @@ struct MapSource {
       const index_t run = smaller(row - column, n - done);
       const T* src = x + at.offset[0] + column * stride;
       compute_t<T>* dst = y + done;
-      if (stride == 1) convert_run(src, dst, run);
-      else if (stride == 0) fill_run(dst, static_cast<compute_t<T>>(*src), run);
+      if (stride == 1)
+        convert_run(src, dst, run);
+      else if (stride == 0)
+        fill_run(dst, static_cast<compute_t<T>>(*src), run);
       else
         for (index_t i = 0; i < run; ++i) dst[i] = static_cast<compute_t<T>>(src[i * stride]);
       done += run;

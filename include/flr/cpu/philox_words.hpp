@@ -88,7 +88,7 @@ FLR_ALWAYS_INLINE void cos_sin_turns(simd::Vec<C> v, simd::Vec<C>& cosine, simd:
     c = C(1) + c * z * (C(1) / C((2 * n - 1) * 2 * n));
   }
   s *= x;
-  const M odd = -(quarter & 1);                        // sine and cosine change places
+  const M odd = -(quarter & 1);  // sine and cosine change places
   const V a = simd::select<C>(odd, s, c), b = simd::select<C>(odd, c, s);
   cosine = simd::select<C>(-(((quarter + 1) >> 1) & 1), -a, a);
   sine = simd::select<C>(-((quarter >> 1) & 1), -b, b);
@@ -103,8 +103,7 @@ inline void normals(C* u, int n) {
     C even[L], odd[L];
     for (int j = 0; j < L; ++j) even[j] = u[i + 2 * j], odd[j] = u[i + 2 * j + 1];
     // 1 − u is exact and never 0.
-    const simd::Vec<C> radius =
-        simd::sqrt(C(-2) * simd::log<C>(C(1) - simd::load<C>(even)));
+    const simd::Vec<C> radius = simd::sqrt(C(-2) * simd::log<C>(C(1) - simd::load<C>(even)));
     simd::Vec<C> cosine, sine;
     cos_sin_turns<C>(simd::load<C>(odd), cosine, sine);
     simd::store<C>(even, radius * cosine);

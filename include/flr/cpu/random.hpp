@@ -1,5 +1,7 @@
-// Random numbers by Philox4x32-10: element i of a draw is a function of (seed, step, call, i) alone.
-//   float, bf16: word i mod 4 of block ⌊i/4⌋;  double: words 2(i mod 2) and 2(i mod 2) + 1 of ⌊i/2⌋.
+// Random numbers by Philox4x32-10: element i of a draw is a function of (seed, step, call, i)
+// alone.
+//   float, bf16: word i mod 4 of block ⌊i/4⌋;  double: words 2(i mod 2) and 2(i mod 2) + 1 of
+//   ⌊i/2⌋.
 // Normals are made in pairs (2j, 2j + 1) from the pair's uniforms, by Box and Muller.
 #pragma once
 

@@ -115,7 +115,8 @@ void reduce_across(const ReduceParams<T>& p, const Layout<1>& kept, const Layout
 template <class Op, class T>
 void reduce_by(const ReduceParams<T>& p) {
   Layout<1> kept, reduced;
-  for (int a = 0; a < p.kept.rank(); ++a) kept.append(p.kept.begin()[a], {p.kept_strides.begin()[a]});
+  for (int a = 0; a < p.kept.rank(); ++a)
+    kept.append(p.kept.begin()[a], {p.kept_strides.begin()[a]});
   // The order of the reduced axes is free: longest strides outside, so that runs are contiguous.
   int order[max_rank];
   const index_t* stride = p.reduced_strides.begin();
@@ -135,15 +136,19 @@ void reduce_by(const ReduceParams<T>& p) {
       store_reduced<Op>(p, i, Op::template identity<double>);
     return;
   }
-  if (across) reduce_across<Op>(p, kept, reduced);
-  else reduce_along<Op>(p, kept, reduced);
+  if (across)
+    reduce_across<Op>(p, kept, reduced);
+  else
+    reduce_along<Op>(p, kept, reduced);
 }
 
 /// A sum is added to y if p.accumulate; a maximum is taken with y. A maximum over nothing is −∞.
 template <class T>
 void reduce(const ReduceParams<T>& p) {
-  if (p.kind == Reduction::sum) reduce_by<SumOp>(p);
-  else reduce_by<MaxOp>(p);
+  if (p.kind == Reduction::sum)
+    reduce_by<SumOp>(p);
+  else
+    reduce_by<MaxOp>(p);
 }
 
 FLR_CPU_END

@@ -50,7 +50,8 @@ inline compute_t<T> reduce_block(const T* x, index_t n) {
   for (V& s : sum) s = simd::splat(Op::template identity<C>);
   index_t i = 0;
   for (; i + 4 * L <= n; i += 4 * L)
-    for (int s = 0; s < 4; ++s) sum[s] = Op::template join<C>(sum[s], simd::load_any(x + i + s * L, L));
+    for (int s = 0; s < 4; ++s)
+      sum[s] = Op::template join<C>(sum[s], simd::load_any(x + i + s * L, L));
   for (int s = 0; i + L <= n; i += L, ++s)
     sum[s] = Op::template join<C>(sum[s], simd::load_any(x + i, L));
   sum[0] = Op::template join<C>(Op::template join<C>(sum[0], sum[1]),

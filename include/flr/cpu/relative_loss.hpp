@@ -36,8 +36,10 @@ void relative_loss(const RelativeLossParams<T>& p) {
     const index_t begin = item % pieces * chunk_elements, first = item / pieces * p.len + begin;
     const index_t n = smaller(chunk_elements, p.len - begin);
     double* sums = part.data() + 2 * item;
-    if (p.p == 2) norm_sums<2>(p.pred + first, p.target + first, n, sums);
-    else norm_sums<1>(p.pred + first, p.target + first, n, sums);
+    if (p.p == 2)
+      norm_sums<2>(p.pred + first, p.target + first, n, sums);
+    else
+      norm_sums<1>(p.pred + first, p.target + first, n, sums);
   });
   double total = 0;
   for (index_t s = 0; s < p.samples; ++s) {
@@ -79,9 +81,8 @@ void relative_loss_backward(const RelativeLossBackwardParams<T>& p) {
       return over_d * slope(static_cast<C>(pred[i]) - static_cast<C>(target[i]));
     };
     write(p.dpred, p.dpred_mode, dpred);
-    write(p.dtarget, p.dtarget_mode, [=](index_t i) {
-      return -dpred(i) - over_t * slope(static_cast<C>(target[i]));
-    });
+    write(p.dtarget, p.dtarget_mode,
+          [=](index_t i) { return -dpred(i) - over_t * slope(static_cast<C>(target[i])); });
   });
 }
 

@@ -27,8 +27,10 @@ template <class T>
 FLR_ALWAYS_INLINE void store_any(T* p, std::type_identity_t<Vec<compute_t<T>>> v, index_t n) {
   using C = compute_t<T>;
   if constexpr (std::is_same_v<T, C>) {
-    if (n == lanes<C>) store(p, v);
-    else store_part(p, v, static_cast<int>(n));
+    if (n == lanes<C>)
+      store(p, v);
+    else
+      store_part(p, v, static_cast<int>(n));
   } else {
     C x[lanes<C>];
     store(x, v);
@@ -46,16 +48,29 @@ FLR_ALWAYS_INLINE void for_vectors(index_t begin, index_t end, Body&& body) {
 }
 
 // The builtin of a scalar sets errno, which keeps the compiler from using the vector instruction.
-// With AVX-512 the masked form: the plain one starts from an undefined register, which g++ 12 warns of.
+// With AVX-512 the masked form: the plain one starts from an undefined register, which g++ 12 warns
+// of.
 #if defined(__AVX512F__)
-FLR_ALWAYS_INLINE Vec<float> sqrt(Vec<float> x) { return _mm512_maskz_sqrt_ps(0xFFFF, x); }
-FLR_ALWAYS_INLINE Vec<double> sqrt(Vec<double> x) { return _mm512_maskz_sqrt_pd(0xFF, x); }
+FLR_ALWAYS_INLINE Vec<float> sqrt(Vec<float> x) {
+  return _mm512_maskz_sqrt_ps(0xFFFF, x);
+}
+FLR_ALWAYS_INLINE Vec<double> sqrt(Vec<double> x) {
+  return _mm512_maskz_sqrt_pd(0xFF, x);
+}
 #elif defined(__AVX__)
-FLR_ALWAYS_INLINE Vec<float> sqrt(Vec<float> x) { return _mm256_sqrt_ps(x); }
-FLR_ALWAYS_INLINE Vec<double> sqrt(Vec<double> x) { return _mm256_sqrt_pd(x); }
+FLR_ALWAYS_INLINE Vec<float> sqrt(Vec<float> x) {
+  return _mm256_sqrt_ps(x);
+}
+FLR_ALWAYS_INLINE Vec<double> sqrt(Vec<double> x) {
+  return _mm256_sqrt_pd(x);
+}
 #elif defined(__SSE2__)
-FLR_ALWAYS_INLINE Vec<float> sqrt(Vec<float> x) { return _mm_sqrt_ps(x); }
-FLR_ALWAYS_INLINE Vec<double> sqrt(Vec<double> x) { return _mm_sqrt_pd(x); }
+FLR_ALWAYS_INLINE Vec<float> sqrt(Vec<float> x) {
+  return _mm_sqrt_ps(x);
+}
+FLR_ALWAYS_INLINE Vec<double> sqrt(Vec<double> x) {
+  return _mm_sqrt_pd(x);
+}
 #else
 FLR_ALWAYS_INLINE Vec<float> sqrt(Vec<float> x) {
   for (int i = 0; i < lanes<float>; ++i) x[i] = __builtin_sqrtf(x[i]);

@@ -1,6 +1,7 @@
 // Softmax and log-softmax over the middle axis of [outer, n, inner], and their gradients.
 //   y = exp(x − max)/Σ, dx = y (dy − Σ y dy);   log: y = x − max − log Σ, dx = dy − eʸ Σ dy.
-// A tile is a few columns (o, i) over all of n, held in the compute type; with inner = 1, whole rows.
+// A tile is a few columns (o, i) over all of n, held in the compute type; with inner = 1, whole
+// rows.
 #pragma once
 
 #include "flr/cpu/block_math.hpp"

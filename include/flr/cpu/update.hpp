@@ -86,12 +86,12 @@ void update_range(const UpdateParams<T>& u, index_t begin, index_t end) {
     case UpdateRule::sgd:
       if (u.momentum == 0)
         return update_run(u, begin, end, [s](V& p, V g, V&, V&) { p -= s.lr * (g + s.decay * p); });
-      return update_run(u, begin, end, [s, first = u.first_step, nesterov = u.nesterov](
-                                           V& p, V g, V& m, V&) {
-        const V d = g + s.decay * p;
-        m = first ? d : s.momentum * m + s.undamped * d;
-        p -= s.lr * (nesterov ? d + s.momentum * m : m);
-      });
+      return update_run(u, begin, end,
+                        [s, first = u.first_step, nesterov = u.nesterov](V& p, V g, V& m, V&) {
+                          const V d = g + s.decay * p;
+                          m = first ? d : s.momentum * m + s.undamped * d;
+                          p -= s.lr * (nesterov ? d + s.momentum * m : m);
+                        });
   }
 }
 

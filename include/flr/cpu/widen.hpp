@@ -57,14 +57,15 @@ class Widened {
     if (size_ == 0) return;
     parallel_ranges(size_ / n * pieces, larger(1, chunk_elements / n),
                     [&](index_t begin, index_t end) {
-      for (index_t item = begin; item < end; ++item) {
-        index_t row = item / pieces, offset = 0;
-        const index_t j = item % pieces * chunk_elements;
-        const index_t position = row * n + j;
-        for (int a = 2; a >= 0; --a) offset += row % extent_[a] * from_[a], row /= extent_[a];
-        visit(position, offset + j * from_[3], smaller(chunk_elements, n - j));
-      }
-    });
+                      for (index_t item = begin; item < end; ++item) {
+                        index_t row = item / pieces, offset = 0;
+                        const index_t j = item % pieces * chunk_elements;
+                        const index_t position = row * n + j;
+                        for (int a = 2; a >= 0; --a)
+                          offset += row % extent_[a] * from_[a], row /= extent_[a];
+                        visit(position, offset + j * from_[3], smaller(chunk_elements, n - j));
+                      }
+                    });
   }
 
   index_t extent_[4], from_[4], to_[4], size_;
