@@ -1,8 +1,8 @@
 // Loads what pdebench trained (a FLARE run), predicts at the points of an .npz, and writes VTK.
 //
-// Run: build/cpu/bin/predict out/pdebench/exp inputs.npz fields.vtu
-// inputs.npz holds x [S,N,c], coordinates first, as the run's data set has it; the first sample is
-// written. The last line it prints starts with: wrote fields.vtu
+// Run: build/cpu/bin/predict out/pdebench/exp inputs.npz fields.vtu [KEY]
+// inputs.npz holds x [S,N,c] (or KEY), coordinates first, as the run's data set has it; the first
+// sample is written. The last line it prints starts with: wrote fields.vtu
 #include <flr/data.hpp>
 #include <flr/data/vtk.hpp>
 #include <flr/flr.hpp>
@@ -38,7 +38,8 @@ models::FlareOptions flare_options(const train::RunConfig& config, index_t c_in,
   return o;
 }
 
-int run(const std::filesystem::path& folder, const std::string& input, const std::string& output) {
+int run(const std::filesystem::path& folder, const std::string& input, const std::string& output,
+        const std::string& key) {
   const auto norm = data::read_safetensors(folder / "normalizer.safetensors");
   const auto mean_std = [&](const std::string& part) {
     return data::Normalizer{norm.at(part + "_mean").convert<double>(),
@@ -54,7 +55,7 @@ int run(const std::filesystem::path& folder, const std::string& input, const std
   check(checkpoint.has_value(), "{} has no checkpoint yet", folder.string());
   train::load_weights(*checkpoint / "model.safetensors", model);
 
-  const data::PointSet all = data::load_npz_points(input, "x");
+  const data::PointSet all = data::load_npz_points(input, key);
   check(all.c_in == c_in, "{}: expected {} inputs a point; got {}", input, c_in, all.c_in);
   data::PointSet first = all.select({0});
   const index_t n = first.points(0), dims = std::min<index_t>(c_in, 3);
@@ -76,12 +77,12 @@ int run(const std::filesystem::path& folder, const std::string& input, const std
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) {
-    std::cerr << "usage: predict RUN_FOLDER INPUTS.npz FIELDS.vtu\n";
+  if (argc < 4 || argc > 5) {
+    std::cerr << "usage: predict RUN_FOLDER INPUTS.npz FIELDS.vtu [KEY]\n";
     return 1;
   }
   try {
-    return run(argv[1], argv[2], argv[3]);
+    return run(argv[1], argv[2], argv[3], argc > 4 ? argv[4] : "x");
   } catch (const std::exception& error) {
     std::cerr << "predict: " << error.what() << "\n";
     return 1;

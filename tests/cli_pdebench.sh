@@ -105,7 +105,8 @@ done
 cp $straight/rel_error.json before.json
 "$pdebench" --evaluate true --exp_name straight --baselines true >log 2>err
 cmp before.json $straight/rel_error.json || complain "evaluate reports other errors"
-"$pdebench" --evaluate true --exp_name straight --weights ema >log 2>err
+"$pdebench" --evaluate true --exp_name straight --weights ema --spectra true >log 2>err
+exists $straight/spectra.{json,svg}
 "$FLR_BIN_DIR/make_darcy" --layout published --grid 24 --train 4 --test 4 --out finer >/dev/null 2>&1
 "$pdebench" --evaluate true --exp_name straight --test_dataset darcy --test_data_root finer >log 2>err
 exists $straight/test_darcy/{rel_error.json,pictures/best.png,fields/worst.vts}
@@ -114,7 +115,7 @@ cmp before.json $straight/rel_error.json || complain "another set changed the ru
 "$pdebench" --evaluate true --exp_name straight --test_dataset darcy --test_darcy_stride 2 >log 2>err
 grep -q "6 samples of 64 points (8 x 8) test" log || complain "the coarser grid"
 "$pdebench" --train true --dataset own.npz --data_x coeff --data_y sol --data_dims 1 --epochs 2 \
-  --num_blocks 1 --channel_dim 16 --num_heads 2 --model_type transformer --exp_name own >log 2>err
+  --num_blocks 1 --channel_dim 16 --num_heads 2 --exp_name own >log 2>err
 exists out/pdebench/own/fields/best.vtu
 "$pdebench" --evaluate true --exp_name own --test_dataset own.npz >log 2>err
 exists out/pdebench/own/test_own/rel_error.json
@@ -124,6 +125,11 @@ exists out/pdebench/own/test_own/rel_error.json
 last_line log "results in predicted.npz: prediction [10,12,12]"
 "$pdebench" --predict own.npz --exp_name own >log 2>err
 exists out/pdebench/own/own_prediction.npz
+"$FLR_BIN_DIR/predict" out/pdebench/own own.npz fields.vtu coeff >log 2>err ||
+  { cat log err; complain "the example"; }
+last_line log "wrote fields.vtu: 12 points"
+"$FLR_BIN_DIR/predict" out/pdebench/own own.npz no.vtu >log 2>err && complain "there is no key x"
+grep -q "has no array 'x'" err || complain "the example's refusal"
 
 # --- weights of another run, a configuration of another run ---
 "$pdebench" --train true "${small[@]}" --epochs 1 --exp_name warm \

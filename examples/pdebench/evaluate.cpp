@@ -3,6 +3,7 @@
 #include "output.hpp"
 #include "problem.hpp"
 #include "run.hpp"
+#include "spectra.hpp"
 #include "statistics.hpp"
 #include "summary.hpp"
 #include "trained.hpp"
@@ -76,6 +77,7 @@ int evaluate(const Options& o) {
   const fs::path folder = folder_for(o);
   if (o.test_dataset.empty()) train::write_rel_error(checkpoint, errors);
   train::write_rel_error(folder, errors);
+  if (o.spectra) write_spectra(folder, *raw, set.test, o.legacy);
   check(o.weights == "raw" || has_average(checkpoint), "--weights ema: {} keeps no average",
         checkpoint.string());
   const auto shown = o.weights == "ema"
