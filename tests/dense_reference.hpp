@@ -37,6 +37,7 @@ struct Point {
 };
 inline Point activation(Activation act, double x) {
   const double pi = 3.14159265358979323846, s = 1 / (1 + std::exp(-x));
+  const double rest = 1 / (1 + std::exp(x));  // 1 − s without cancellation
   switch (act) {
     case Activation::identity: return {x, 1};
     case Activation::relu: return {x > 0 ? x : 0, x > 0 ? 1.0 : 0.0};
@@ -50,9 +51,9 @@ inline Point activation(Activation act, double x) {
       const double half = 1 / (1 + std::exp(-u2));
       return {x * half, half + x * half / (1 + std::exp(u2)) * k * (1 + 3 * 0.044715 * x * x)};
     }
-    case Activation::silu: return {x * s, s + x * s * (1 - s)};
+    case Activation::silu: return {x * s, s + x * s * rest};
     case Activation::tanh: return {std::tanh(x), 1 - std::tanh(x) * std::tanh(x)};
-    case Activation::sigmoid: return {s, s * (1 - s)};
+    case Activation::sigmoid: return {s, s * rest};
   }
   return {NAN, NAN};
 }

@@ -156,6 +156,46 @@ TEST_CASE_TEMPLATE("dense layers and their gradients", T, float, double) {
     }
 }
 
+TEST_CASE_TEMPLATE("activations keep their digits, and infinities and NaN their places", T, float,
+                   double) {
+  std::vector<T> x;
+  for (int i = -4000; i <= 4000; ++i) x.push_back(static_cast<T>(i * 0.005));
+  const auto n = static_cast<index_t>(x.size());
+  const T one = 1;
+  for (const Activation act : activations) {
+    CAPTURE(static_cast<int>(act));
+    std::vector<T> y(x.size()), slope(x.size());
+    cpu_backend<T>().linear({n, 1, 1, x.data(), &one, nullptr, act, y.data()});
+    const std::vector<T> ones(x.size(), one);
+    cpu_backend<T>().linear_backward({n, 1, 1, x.data(), &one, x.data(), ones.data(), act,
+                                      slope.data(), nullptr, nullptr, GradMode::overwrite});
+    double worst = 0, worst_slope = 0, worst_shifted = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const double at = static_cast<double>(x[i]);
+      const Point expected = activation(act, at);
+      // A rounded exponent t costs |t| roundings of eᵗ. In double erf rounds near −1.
+      const double size = std::abs(expected.value);
+      double allowed = size * (8 + 4 * std::abs(std::log(size + 1e-300)));
+      if (std::is_same_v<T, double> && act == Activation::gelu) allowed += std::abs(at);
+      allowed = allowed * unit<T> + 1e-35;  // the smallest floats
+      worst = std::fmax(worst, std::abs(double(y[i]) - expected.value) / allowed);
+      worst_slope = std::fmax(worst_slope, std::abs(double(slope[i]) - expected.slope));
+      const double shifted = activation(act, at + 1e-3).slope;
+      worst_shifted = std::fmax(worst_shifted, std::abs(double(slope[i]) - shifted));
+    }
+    CHECK(worst <= 1);
+    CHECK(worst_slope <= 16 * unit<T>);
+    if (act != Activation::identity) CHECK(worst_shifted > 16 * unit<T>);
+
+    const std::vector<T> special{T(INFINITY), T(NAN), T(1)};
+    std::vector<T> z(3);
+    cpu_backend<T>().linear({3, 1, 1, special.data(), &one, nullptr, act, z.data()});
+    const bool bounded = act == Activation::tanh || act == Activation::sigmoid;
+    CHECK(z[0] == (bounded ? one : special[0]));
+    CHECK(std::isnan(z[1]));
+  }
+}
+
 TEST_CASE_TEMPLATE("norms and their gradients", T, float, double) {
   for (const bool rms : {false, true})
     for (const auto& [rows, cols] :
