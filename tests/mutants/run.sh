@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Breaks the library in one place at a time and requires the suite to notice.
 #   tests/mutants/run.sh [WORDS]      only mutants whose line contains WORDS
-# tests/mutants/list holds one mutant a line: file | sed expression | CTest names that must fail.
+# tests/mutants/list holds one mutant a line: file, sed expression, and the tests
+# (a regular expression of CTest names) of which one must fail.
 # A copy of the sources is changed, so an interrupted run leaves the repository alone.
 source "$(dirname "$0")/../../tools/_common.sh"
 
@@ -34,11 +35,11 @@ compile() {
   cmake --build "$work/out" --parallel "$(job_count)" --target $(programs "$1")
 }
 
-mapfile -t mutants < <(grep -v '^ *#' "$list" | grep -F -- "$only" | grep '|' || true)
+mapfile -t mutants < <(grep -v '^ *#' "$list" | grep -F -- "$only" | grep ' | ' || true)
 [ "${#mutants[@]}" -gt 0 ] || fail "no mutant contains $only"
 
-# field LINE NUMBER
-field() { cut -d'|' -f"$2" <<<"$1" | sed 's/^ *//; s/ *$//'; }
+# field LINE NUMBER: fields stand between bars with spaces around them.
+field() { awk -F ' +[|] +' -v n="$2" '{ print $n }' <<<"$1" | sed 's/^ *//; s/ *$//'; }
 
 all=$(for mutant in "${mutants[@]}"; do field "$mutant" 3; done | sort -u | paste -sd'|')
 quietly compile "$all"
