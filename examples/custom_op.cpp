@@ -19,7 +19,8 @@ Tensor<T> snake(const Tensor<T>& x, double a) {
 // Running sums along the last axis: y_i = x_0 + ... + x_i, so dx_i = dy_i + ... + dy_(n-1).
 template <class T>
 Tensor<T> cumsum(const Tensor<T>& x_in) {
-  check(x_in.rank() >= 1 && x_in.device().is_cpu(), "[cumsum] expected a vector or more on the CPU");
+  check(x_in.rank() >= 1 && x_in.device().is_cpu(),
+        "[cumsum] expected a vector or more on the CPU");
   const Tensor<T> x = contiguous(x_in);
   const index_t n = x.size(-1), rows = n > 0 ? x.numel() / n : 0;
   auto y = empty<T>(x.shape());
@@ -57,8 +58,8 @@ int main() {
 
   const auto a = gradcheck([](const auto& x) { return snake(x[0], 2); }, {randn<double>({3, 5})});
   // x appears twice, so its gradient is also added to.
-  const auto b = gradcheck([](const auto& x) { return cumsum(x[0]) * x[0]; },
-                           {randn<double>({3, 5})});
+  const auto b =
+      gradcheck([](const auto& x) { return cumsum(x[0]) * x[0]; }, {randn<double>({3, 5})});
   std::cout << "worst errors: snake " << a.worst << ", cumsum " << b.worst << "\n";
   if (!a || !b) return 1;
   std::cout << "both gradients agree with central differences\n";

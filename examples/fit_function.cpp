@@ -45,7 +45,7 @@ int main() {
     if (step % 200 == 0) std::cout << "step " << step << ", loss " << loss.item() << "\n";
   }
   const auto between = reshape(linspace<float>(-1.99, 1.99, 200), {200, 1});
-  const auto error = relative_l2(reshape(network(between), {1, 200}),
-                                 reshape(truth(between), {1, 200}));
+  const auto error =
+      relative_l2(reshape(network(between), {1, 200}), reshape(truth(between), {1, 200}));
   std::cout << "relative L2 on points in between: " << error.item() << "\n";
 }

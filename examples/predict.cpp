@@ -19,7 +19,8 @@ models::FlareOptions flare_options(const train::RunConfig& config, index_t c_in,
   const auto integer = [&](const char* key) { return config.get<std::int64_t>(key); };
   const auto number = [&](const char* key) { return config.get<double>(key); };
   const std::string type = config.get<std::string>("model_type");
-  check(type == "flare" || type == "flare_experimental", "expected a FLARE run; this is a {}", type);
+  check(type == "flare" || type == "flare_experimental", "expected a FLARE run; this is a {}",
+        type);
   check(config.is_null("act"), "expected a run with FLARE's own activation");
   models::FlareOptions o;
   o.c_in = c_in, o.c_out = c_out;

@@ -1,5 +1,7 @@
 #include "flr/train/evaluate.hpp"
 
+#include <cmath>
+
 #include "output.hpp"
 #include "problem.hpp"
 #include "run.hpp"

@@ -12,7 +12,8 @@ std::unique_ptr<optim::Schedule> main_schedule(const Options& o, index_t steps) 
   if (o.schedule == "CosineAnnealingLR")
     return std::make_unique<optim::Cosine>(lr, steps, o.min_learning_rate);
   if (o.schedule == "CosineAnnealingWarmRestarts") {
-    const index_t period = o.restart_period > 0 ? o.restart_period : std::max<index_t>(1, steps / 4);
+    const index_t period =
+        o.restart_period > 0 ? o.restart_period : std::max<index_t>(1, steps / 4);
     return std::make_unique<optim::CosineWarmRestarts>(lr, period, o.restart_factor,
                                                        o.min_learning_rate);
   }
@@ -35,8 +36,10 @@ std::unique_ptr<optim::Optimizer<float>> make_optimizer(const Options& o,
   const optim::GroupOptions groups{.legacy = o.decay_latents || o.legacy};
   if (o.optimizer == "sgd")
     return std::make_unique<optim::SGD<float>>(
-        model, optim::SgdOptions{.lr = o.learning_rate, .momentum = o.momentum.value_or(0.9),
-                                 .weight_decay = o.weight_decay, .nesterov = o.nesterov,
+        model, optim::SgdOptions{.lr = o.learning_rate,
+                                 .momentum = o.momentum.value_or(0.9),
+                                 .weight_decay = o.weight_decay,
+                                 .nesterov = o.nesterov,
                                  .groups = groups});
   if (o.optimizer == "lion")
     return std::make_unique<optim::Lion<float>>(
@@ -44,10 +47,13 @@ std::unique_ptr<optim::Optimizer<float>> make_optimizer(const Options& o,
                                   o.legacy, groups});
   if (o.optimizer == "muon")
     return std::make_unique<optim::Muon<float>>(
-        model, optim::MuonOptions{.lr = o.learning_rate, .momentum = o.momentum.value_or(0.95),
+        model, optim::MuonOptions{.lr = o.learning_rate,
+                                  .momentum = o.momentum.value_or(0.95),
                                   .weight_decay = o.weight_decay,
                                   .adam_lr = o.muon_adam_lr.value_or(o.learning_rate),
-                                  .beta1 = o.opt_beta1, .beta2 = o.opt_beta2, .eps = o.opt_eps,
+                                  .beta1 = o.opt_beta1,
+                                  .beta2 = o.opt_beta2,
+                                  .eps = o.opt_eps,
                                   .groups = groups});
   const optim::AdamOptions adam{o.learning_rate, o.opt_beta1,    o.opt_beta2,
                                 o.opt_eps,       o.weight_decay, groups};

@@ -1,8 +1,8 @@
 // From the command line to options.
 #include "options.hpp"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
+#include <CLI/CLI.hpp>
 
 #include "flr/core/error.hpp"
 
@@ -74,7 +74,8 @@ std::vector<std::string> words_of(int argc, char** argv, const std::vector<Flag>
     words.push_back(word);
     const bool bare = i + 1 == argc || std::string(argv[i + 1]).starts_with("--");
     for (const Flag& flag : flags)
-      if (bare && std::holds_alternative<bool*>(flag.field) && word == std::string("--") + flag.name)
+      if (bare && std::holds_alternative<bool*>(flag.field) &&
+          word == std::string("--") + flag.name)
         words.push_back("true");
   }
   std::reverse(words.begin(), words.end());
@@ -89,10 +90,12 @@ struct CommandLine {
 
 std::optional<CommandLine> parse(int argc, char** argv) {
   CLI::App app{
-      "Trains attention models on solutions of partial differential equations, and evaluates them.\n"
+      "Trains attention models on solutions of partial differential equations, and evaluates "
+      "them.\n"
       "  pdebench --train true --dataset darcy --exp_name mine --model_type flare --epochs 100\n"
       "  pdebench --restart true --exp_name mine\n"
-      "  pdebench --evaluate true --exp_name mine", "pdebench"};
+      "  pdebench --evaluate true --exp_name mine",
+      "pdebench"};
   app.get_formatter()->column_width(34);
   CommandLine line;
   std::vector<std::pair<std::string, CLI::Option*>> registered;
@@ -113,8 +116,7 @@ std::optional<CommandLine> parse(int argc, char** argv) {
 }
 
 void copy_field(const Field& from, const Field& to) {
-  std::visit(
-      [&](auto* source) { *std::get<decltype(source)>(to) = *source; }, from);
+  std::visit([&](auto* source) { *std::get<decltype(source)>(to) = *source; }, from);
 }
 
 // The flags of the command line over a stored configuration. A run that goes on keeps what it was
@@ -124,8 +126,8 @@ void apply_given(CommandLine& line, Options& options, bool stored) {
   for (std::size_t i = 0; i < from.size(); ++i) {
     const std::string name = from[i].name;
     if (std::find(line.given.begin(), line.given.end(), name) == line.given.end()) continue;
-    const bool same = std::visit(
-        [&](auto* a) { return *a == *std::get<decltype(a)>(to[i].field); }, from[i].field);
+    const bool same = std::visit([&](auto* a) { return *a == *std::get<decltype(a)>(to[i].field); },
+                                 from[i].field);
     check(!stored || same || to[i].keep != Keep::fixed,
           "--{} cannot be changed after the start of a run; {} says what {} was started with", name,
           (options.folder() / "config.yaml").string(), options.exp_name);
@@ -142,7 +144,8 @@ std::optional<Options> parse_options(int argc, char** argv) {
   const int modes = cli.train + cli.evaluate + cli.restart + !cli.predict.empty();
   check(modes == 1,
         "expected exactly one of --train true, --evaluate true, --restart true and --predict "
-        "FILE.npz; got {}", modes == 0 ? "none" : "several");
+        "FILE.npz; got {}",
+        modes == 0 ? "none" : "several");
 
   Options options;
   options.out = cli.out, options.exp_name = cli.exp_name;

@@ -27,7 +27,8 @@ void one_of(const char* flag, const std::string& value, Names names) {
         value);
 }
 
-void at_least(const char* flag, std::int64_t value, std::int64_t least, std::int64_t most = 1 << 30) {
+void at_least(const char* flag, std::int64_t value, std::int64_t least,
+              std::int64_t most = 1 << 30) {
   check(value >= least && value <= most, "--{}: expected an integer from {} to {}; got {}", flag,
         least, most, value);
 }
@@ -38,7 +39,8 @@ void between(const char* flag, double value, double low, double high) {
 }
 
 void positive(const char* flag, double value) {
-  check(value > 0 && std::isfinite(value), "--{}: expected a positive number; got {:g}", flag, value);
+  check(value > 0 && std::isfinite(value), "--{}: expected a positive number; got {:g}", flag,
+        value);
 }
 
 void not_negative(const char* flag, double value) {
@@ -47,7 +49,8 @@ void not_negative(const char* flag, double value) {
 }
 
 void check_data(const Options& o) {
-  check(!o.dataset.empty(), "name a data set with --dataset: elasticity, darcy, darcy_small, "
+  check(!o.dataset.empty(),
+        "name a data set with --dataset: elasticity, darcy, darcy_small, "
         "airfoil_steady, pipe, or the path of an .npz");
   for (const std::string& name : {o.dataset, o.test_dataset})
     check(!among(name, {"plasticity", "navier_stokes", "shapenet_car", "lpbf"}) &&
@@ -89,8 +92,8 @@ void check_training(const Options& o) {
 }
 
 void check_schedule(const Options& o) {
-  one_of("schedule", o.schedule, {"OneCycleLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts",
-                                  "ConstantLR"});
+  one_of("schedule", o.schedule,
+         {"OneCycleLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "ConstantLR"});
   between("one_cycle_pct_start", o.one_cycle_pct_start, 0, 1);
   positive("one_cycle_div_factor", o.one_cycle_div_factor);
   positive("one_cycle_final_div_factor", o.one_cycle_final_div_factor);
@@ -109,8 +112,8 @@ void check_model(const Options& o) {
   check(!among(o.model_type, {"transolver", "transolver++", "lno", "gnot", "perceiverio", "lamo",
                               "linformer", "linear", "triple", "multilinear", "loopy", "unloopy"}),
         "--model_type: {} is not part of this version", o.model_type);
-  one_of("model_type", o.model_type, {"flare", "flare_experimental", "flare_ablations",
-                                      "transformer"});
+  one_of("model_type", o.model_type,
+         {"flare", "flare_experimental", "flare_ablations", "transformer"});
   at_least("num_blocks", o.num_blocks, 0, 4096);
   at_least("channel_dim", o.channel_dim, 1, 1 << 20);
   at_least("num_heads", o.num_heads, 1, 1 << 20);
@@ -126,10 +129,12 @@ void check_model(const Options& o) {
                                      {"num_layers_kv_proj", o.num_layers_kv_proj},
                                      {"num_layers_ffn", o.num_layers_ffn}})
     at_least(name, layers, -1, 64);
-  for (const auto& [name, ratio] :
-       {std::pair{"in_out_proj_ratio", o.in_out_proj_ratio}, {"k_proj_mlp_ratio", o.k_proj_mlp_ratio},
-        {"v_proj_mlp_ratio", o.v_proj_mlp_ratio}, {"kv_proj_mlp_ratio", o.kv_proj_mlp_ratio},
-        {"ffn_mlp_ratio", o.ffn_mlp_ratio}, {"mlp_ratio", o.mlp_ratio}})
+  for (const auto& [name, ratio] : {std::pair{"in_out_proj_ratio", o.in_out_proj_ratio},
+                                    {"k_proj_mlp_ratio", o.k_proj_mlp_ratio},
+                                    {"v_proj_mlp_ratio", o.v_proj_mlp_ratio},
+                                    {"kv_proj_mlp_ratio", o.kv_proj_mlp_ratio},
+                                    {"ffn_mlp_ratio", o.ffn_mlp_ratio},
+                                    {"mlp_ratio", o.mlp_ratio}})
     check(std::isfinite(ratio) && ratio * static_cast<double>(o.channel_dim) >= 1 && ratio <= 1024,
           "--{}: expected a hidden width of at least 1 from {} channels; got a ratio of {:g}", name,
           o.channel_dim, ratio);

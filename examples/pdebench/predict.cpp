@@ -26,8 +26,10 @@ int predict(const Options& o) {
   const std::vector<float> prediction = train::predict(*model, set, norm.y, 1);
   std::map<std::string, data::Array> arrays;
   std::vector<std::int64_t> shape{set.offsets.back(), c_out};
-  if (set.uniform()) shape = {set.samples(), set.points(0), c_out};
-  else arrays["offsets"] = data::Array(set.offsets, {set.samples() + 1});
+  if (set.uniform())
+    shape = {set.samples(), set.points(0), c_out};
+  else
+    arrays["offsets"] = data::Array(set.offsets, {set.samples() + 1});
   arrays["prediction"] = data::Array(prediction, shape);
 
   std::filesystem::path file = o.out_file;

@@ -62,8 +62,8 @@ train::Image draw(const data::Dataset& set, const Sample& s) {
 void write_fields(const std::filesystem::path& stem, const data::Dataset& set, const Sample& s) {
   const std::vector<index_t>& grid = set.test.grid;
   const bool structured = grid.size() == 2 && s.dims == 2;
-  const std::vector<std::int64_t> extents =
-      structured ? std::vector<std::int64_t>{grid[0], grid[1]} : std::vector<std::int64_t>{s.points};
+  const std::vector<std::int64_t> extents = structured ? std::vector<std::int64_t>{grid[0], grid[1]}
+                                                       : std::vector<std::int64_t>{s.points};
   const auto array = [&](const std::vector<float>& values, index_t channels) {
     std::vector<std::int64_t> shape = extents;
     if (channels > 1) shape.push_back(channels);
@@ -91,17 +91,19 @@ void write_fields(const std::filesystem::path& stem, const data::Dataset& set, c
   const Array points(at, shape);
   if (structured) return data::write_vts(stem.string() + ".vts", points, fields);
   const auto corners = static_cast<std::int64_t>(set.triangles.size());
-  data::write_vtu(stem.string() + ".vtu", points, fields,
-                  corners > 0 ? Array(set.triangles, {corners / 3, 3})
-                              : Array(data::ElementType::i64, {0, 1}));
+  data::write_vtu(
+      stem.string() + ".vtu", points, fields,
+      corners > 0 ? Array(set.triangles, {corners / 3, 3}) : Array(data::ElementType::i64, {0, 1}));
 }
 
 void write_npz(const std::filesystem::path& file, const data::PointSet& test,
                const std::vector<float>& prediction, const std::vector<float>& truth) {
   std::map<std::string, Array> arrays;
   std::vector<std::int64_t> shape{test.offsets.back(), test.c_out};
-  if (test.uniform()) shape = {test.samples(), test.points(0), test.c_out};
-  else arrays["offsets"] = Array(test.offsets, {test.samples() + 1});
+  if (test.uniform())
+    shape = {test.samples(), test.points(0), test.c_out};
+  else
+    arrays["offsets"] = Array(test.offsets, {test.samples() + 1});
   arrays["prediction"] = Array(prediction, shape);
   arrays["truth"] = Array(truth, shape);
   data::write_npz(file, arrays);
@@ -131,12 +133,13 @@ void write_predictions(const std::filesystem::path& folder, const data::Dataset&
   make_folder(folder / "pictures");
   make_folder(folder / "fields");
   // Which inputs are coordinates: as told, else those in front of the channel that pictures show.
-  const index_t dims = data_dims > 0 ? data_dims
+  const index_t dims = data_dims > 0         ? data_dims
                        : set.picture_channel ? *set.picture_channel
                                              : std::min<index_t>(3, test.c_in);
   check(dims <= test.c_in, "--data_dims: {} coordinates of {} inputs", dims, test.c_in);
   for (const auto& [name, at] : {std::pair{"best", order.front()},
-                                 {"median", order[order.size() / 2]}, {"worst", order.back()}}) {
+                                 {"median", order[order.size() / 2]},
+                                 {"worst", order.back()}}) {
     const auto begin = static_cast<std::size_t>(test.offsets[at]);
     Sample s{test.points(static_cast<index_t>(at)), test.c_in, test.c_out, dims, {}, {}, {}};
     const auto rows = [&](const std::vector<float>& v, index_t channels) {

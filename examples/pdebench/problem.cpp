@@ -43,8 +43,8 @@ data::Dataset load_test_set(const Options& options, const data::Dataset& trainin
   data::Dataset set = data::load_dataset(options.test_dataset, d);
   check(set.test.c_in == training.train.c_in && set.test.c_out == training.train.c_out,
         "--test_dataset: {} has {} inputs and {} outputs a point, {} was trained with {} and {}",
-        options.test_dataset, set.test.c_in, set.test.c_out, options.exp_name,
-        training.train.c_in, training.train.c_out);
+        options.test_dataset, set.test.c_in, set.test.c_out, options.exp_name, training.train.c_in,
+        training.train.c_out);
   if (!same(set.x_norm, training.x_norm)) {
     set.x_norm.decode(set.test.x);
     training.x_norm.encode(set.test.x);

@@ -69,7 +69,8 @@ std::optional<Baselines> baselines(const data::Dataset& set) {
   std::vector<double> sum(static_cast<std::size_t>(ny), 0);
   for (std::size_t i = 0; i < known.size(); ++i) sum[i % sum.size()] += known[i];
   std::vector<float> field;
-  for (double s : sum) field.push_back(static_cast<float>(s / static_cast<double>(train.samples())));
+  for (double s : sum)
+    field.push_back(static_cast<float>(s / static_cast<double>(train.samples())));
 
   std::vector<double> of_mean(static_cast<std::size_t>(test.samples())), of_nearest = of_mean;
   parallel_for(test.samples(), [&](index_t s) {
@@ -88,10 +89,12 @@ std::optional<Baselines> baselines(const data::Dataset& set) {
 
 void print_baselines(const data::Dataset& set) {
   if (const auto b = baselines(set))
-    fmt::print("baselines on the test set, relative L2: mean field {:.4g}, nearest training sample "
-               "{:.4g}\n", b->mean_field, b->nearest_sample);
+    fmt::print(
+        "baselines on the test set, relative L2: mean field {:.4g}, nearest training sample "
+        "{:.4g}\n",
+        b->mean_field, b->nearest_sample);
   else
-    fmt::print("baselines: none, the samples differ in their number of points\n");
+    fmt::print("baselines: none, training and test samples differ in their number of points\n");
 }
 
 std::string describe(const train::RelativeErrors& e) {

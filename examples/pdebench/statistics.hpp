@@ -20,8 +20,8 @@ std::vector<double> sample_errors(const flr::data::PointSet& test, const std::ve
                                   const std::vector<float>& truth);
 
 /// Test relative L2 of the mean field of the training set, and of the solution of the training
-/// sample with the nearest input (relative L2 of x as the model sees it). Empty where samples differ
-/// in their number of points.
+/// sample with the nearest input (relative L2 of x as the model sees it). Empty where samples
+/// differ in their number of points.
 struct Baselines {
   double mean_field = 0, nearest_sample = 0;
 };

@@ -20,8 +20,7 @@ std::string shape_of(const data::PointSet& set) {
   }
   const std::string points =
       least == most ? fmt::format("{}", most) : fmt::format("{} to {}", least, most);
-  const std::string grid =
-      set.grid.empty() ? "" : fmt::format(" ({})", fmt::join(set.grid, " x "));
+  const std::string grid = set.grid.empty() ? "" : fmt::format(" ({})", fmt::join(set.grid, " x "));
   return fmt::format("{} samples of {} points{}", set.samples(), points, grid);
 }
 

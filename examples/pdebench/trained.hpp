@@ -14,7 +14,7 @@ std::filesystem::path require_checkpoint(const Options& options);
 /// The model of a run with the weights of a checkpoint: "raw" or "ema".
 std::unique_ptr<flr::models::Model<float>> load_model(const Options& options,
                                                       const std::filesystem::path& checkpoint,
-                                                      const std::string& weights,
-                                                      flr::index_t c_in, flr::index_t c_out);
+                                                      const std::string& weights, flr::index_t c_in,
+                                                      flr::index_t c_out);
 
 }  // namespace pdebench

@@ -48,16 +48,20 @@ TrainingRun::TrainingRun(const Options& options) : o_(options) {
   set_ = load_problem(o_);
   check(o_.batch_size == 1 || set_.train.uniform(),
         "--batch_size {}: the samples of {} differ in their number of points, which needs batches "
-        "of 1", o_.batch_size, o_.dataset);
+        "of 1",
+        o_.batch_size, o_.dataset);
   manual_seed(static_cast<std::uint64_t>(o_.seed));
   model_ = make_model(o_, set_.train.c_in, set_.train.c_out);
   if (!o_.load_weights_path.empty()) train::load_weights(o_.load_weights_path, *model_);
   optimizer_ = make_optimizer(o_, *model_);
-  trainer_ = std::make_unique<train::Trainer<float>>(*model_, *optimizer_, set_, trainer_options(o_));
+  trainer_ =
+      std::make_unique<train::Trainer<float>>(*model_, *optimizer_, set_, trainer_options(o_));
   trainer_->set_schedule(make_schedule(o_, trainer_->total_steps()));
   every_ = cadence_of(o_, trainer_->steps_per_epoch(), trainer_->total_steps());
-  if (o_.restart) resume_folder();
-  else start_folder();
+  if (o_.restart)
+    resume_folder();
+  else
+    start_folder();
 }
 
 void TrainingRun::start_folder() {
@@ -91,8 +95,7 @@ void TrainingRun::print_header() {
              o_.batch_size * o_.grad_accumulation_steps, o_.optimizer, o_.schedule,
              o_.learning_rate, o_.seed);
   fmt::print("{}", memory_table());
-  if (trainer_->step_count() > 0)
-    fmt::print("going on after step {}\n", trainer_->step_count());
+  if (trainer_->step_count() > 0) fmt::print("going on after step {}\n", trainer_->step_count());
   if (o_.baselines) print_baselines(set_);
 }
 
