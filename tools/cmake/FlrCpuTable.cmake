@@ -42,16 +42,22 @@ endfunction()
 function(flr_join_cpu_table target level)
   set(joined ${PROJECT_BINARY_DIR}/flr_cpu_${level}.o)
   set(parts)
+  set(targets)
   foreach(scalar IN LISTS FLR_CPU_SCALARS)
     list(APPEND parts $<TARGET_OBJECTS:flr_cpu_${level}_${scalar}>)
+    list(APPEND targets flr_cpu_${level}_${scalar})
   endforeach()
+  # Makefiles know a rule for an object file only in the folder that compiles it.
+  if(CMAKE_GENERATOR MATCHES "Ninja")
+    set(targets ${parts})
+  endif()
   add_custom_command(
     OUTPUT ${joined}
     COMMAND ${FLR_GNU_LD} -r --force-group-allocation -o ${joined}.shared ${parts}
     COMMAND ${CMAKE_OBJCOPY} --wildcard --keep-global-symbol=flr_cpu_table_${level}_*
             ${joined}.shared ${joined}
     COMMAND ${CMAKE_COMMAND} -E rm ${joined}.shared
-    DEPENDS ${parts}
+    DEPENDS ${targets}
     COMMENT "Joining the CPU table for x86-64-${level}"
     COMMAND_EXPAND_LISTS VERBATIM)
   set_source_files_properties(${joined} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)

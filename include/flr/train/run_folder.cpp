@@ -41,7 +41,13 @@ RunLock::RunLock(const fs::path& folder) {
   folder_ = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   check(folder_ >= 0, "[run] {} cannot be opened: {}", folder.string(),
         std::generic_category().message(errno));
-  if (::flock(folder_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
+  if (::flock(folder_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) {
+    // Who holds the lock is alone here, so what is hidden was left by a run that was killed.
+    std::error_code none;
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder, none))
+      if (entry.path().filename().string().starts_with(".")) fs::remove_all(entry.path(), none);
+    return;
+  }
   ::close(folder_);
   fail("[run] {} is in use by another process", folder.string());
 }
