@@ -53,7 +53,8 @@ awk '
 
 # shellcheck disable=SC2086
 wc -l $files | awk '$2 != "total" { print $1, $2 }' | sort -n | awk '
-  { lines[NR] = $1; if ($1 > 400) { print $2 " has " $1 " lines: is it one thing?"; bad = 1 } }
+  # Tests are lists of cases, so they may be somewhat longer.
+  { lines[NR] = $1; if ($1 > ($2 ~ /tests\// ? 500 : 400)) { print $2 " has " $1 " lines: is it one thing?"; bad = 1 } }
   END {
     printf "%d files, median %d lines, longest %d\n", NR, lines[int((NR + 1) / 2)], lines[NR]
     exit bad

@@ -10,7 +10,7 @@ source "$here/common.sh"
 
 cp -r "$here" "$work/project"
 quietly "$cmake" -S "$work/project/add_subdirectory" -B "$work/out" -DFLR_SOURCE_DIR="$source" \
-  -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_BUILD_TYPE=Release -DFLR_CPU_LEVELS=v2
+  -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_BUILD_TYPE=Release -DFLR_CPU_LEVELS=v2 -G Ninja
 quietly "$cmake" --build "$work/out" --target compiled header_only
 "$work/out/compiled"
 "$work/out/header_only"
