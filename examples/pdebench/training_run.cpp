@@ -75,6 +75,8 @@ void TrainingRun::start_folder() {
 
 void TrainingRun::resume_folder() {
   check_same_data(folder_, set_);
+  for (const fs::path& place : {folder_, folder_ / "pictures", folder_ / "fields"})
+    train::remove_leftovers(place);
   // A run that was killed before its first checkpoint begins anew, as it began.
   const auto latest = train::latest_checkpoint(folder_);
   const index_t step = latest ? trainer_->load(*latest).step : 0;

@@ -44,18 +44,6 @@ std::vector<std::pair<std::int64_t, fs::path>> numbered(const fs::path& run_fold
   return found;
 }
 
-// Leftovers of killed runs: an unfinished checkpoint, and temporary files of atomic writes.
-void remove_leftovers(const fs::path& run_folder) {
-  std::error_code error;  // what cannot be read or removed fails later, where it matters
-  fs::directory_iterator entry(run_folder, error);
-  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
-    const bool temporary_file = name.starts_with('.') && name.find(".tmp-") != name.npos;
-    std::error_code ignored;
-    if (name == unfinished || temporary_file) fs::remove_all(entry->path(), ignored);
-  }
-}
-
 void sync(const fs::path& path, int flags) {
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | flags);
   const bool done = file >= 0 && (::fsync(file) == 0 || errno == EINVAL);
@@ -66,6 +54,17 @@ void sync(const fs::path& path, int flags) {
 }
 
 }  // namespace
+
+void remove_leftovers(const fs::path& folder) {
+  std::error_code error;  // what cannot be read or removed fails later, where it matters
+  fs::directory_iterator entry(folder, error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    const bool temporary_file = name.starts_with('.') && name.find(".tmp-") != name.npos;
+    std::error_code ignored;
+    if (name == unfinished || temporary_file) fs::remove_all(entry->path(), ignored);
+  }
+}
 
 CheckpointWriter::CheckpointWriter(const fs::path& run_folder)
     : run_folder_(run_folder), folder_(run_folder / unfinished) {

@@ -7,6 +7,10 @@
 
 namespace flr::train {
 
+/// Removes what a killed process left in a folder: an unfinished checkpoint, and the temporary files
+/// of atomic writes. For a folder in which nobody else is at work (RunLock).
+void remove_leftovers(const std::filesystem::path& folder);
+
 /// A checkpoint in the making. Files go into `folder()`, a temporary folder inside the run's;
 /// `commit` makes it the run's next checkpoint. Without `commit` (an error, a full disk, an early
 /// return) it vanishes, and the checkpoints before it stay as they are. What a killed process left
