@@ -31,15 +31,19 @@ void follow(const char* fixture, UpdateRule rule) {
     for (int step = 0; step < steps; ++step) {
       const std::vector<double> g = doubles(file, "grad/" + std::to_string(step) + part);
       UpdateParams<double> u;
+      StepScalars scalars;
       u.rule = rule;
       u.ranges = &all, u.range_count = 1;
       u.p = p.data(), u.g = g.data(), u.m = m.data(), u.v = v.data();
-      u.s.lr = number("lr", 0), u.s.weight_decay = number("weight_decay", 0);
-      u.s.beta1 = number("beta1", 0), u.s.beta2 = number("beta2", 0);
-      u.s.correction1 = 1 - std::pow(u.s.beta1, step + 1);
-      u.s.correction2 = 1 - std::pow(u.s.beta2, step + 1);
-      u.eps = number("eps", 0), u.momentum = number("momentum", 0);
-      u.nesterov = file.metadata.contains("nesterov"), u.first_step = step == 0;
+      scalars.lr = number("lr", 0), scalars.weight_decay = number("weight_decay", 0);
+      scalars.beta1 = number("beta1", 0), scalars.beta2 = number("beta2", 0);
+      scalars.correction1 = 1 - std::pow(scalars.beta1, step + 1);
+      scalars.correction2 = 1 - std::pow(scalars.beta2, step + 1);
+      scalars.step = step + 1;
+      if (rule == UpdateRule::sgd) scalars.beta1 = number("momentum", 0);
+      u.s = &scalars;
+      u.eps = number("eps", 0);
+      u.nesterov = file.metadata.contains("nesterov");
       cpu_backend<double>().update(u);
       check_close(p, doubles(file, "p/" + std::to_string(step + 1) + part), 1e-12);
     }

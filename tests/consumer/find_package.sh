@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the build into an empty prefix and builds a project outside the tree against it.
+# Installs the build into an empty prefix and builds a project outside the tree against it (with
+# Ninja, which every machine has that could build flr: make is not among the packages).
 #   find_package.sh CMAKE SOURCE BUILD COMPILER
 set -euo pipefail
 cmake=$1 source=$2 build=$3 compiler=$4
@@ -19,7 +20,7 @@ if grep -rnF -e "$source" -e "$build" "$work"/prefix/*/cmake; then
 fi
 
 cp -r "$here" "$work/project"
-quietly "$cmake" -S "$work/project/find_package" -B "$work/out" \
+quietly "$cmake" -G Ninja -S "$work/project/find_package" -B "$work/out" \
   -DCMAKE_PREFIX_PATH="$work/prefix" -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_BUILD_TYPE=Release
 quietly "$cmake" --build "$work/out"
 for program in compiled header_only with_data; do

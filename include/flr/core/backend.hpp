@@ -10,8 +10,6 @@
 
 namespace flr {
 
-
-
 template <class T>
 struct Backend {
   using C = compute_t<T>;
@@ -44,8 +42,8 @@ struct Backend {
   void (*random)(const RandomParams<T>&);
   void (*dropout)(const DropoutParams<T>&);
   void (*update)(const UpdateParams<T>&);
-  /// Σ g² over n elements, in a fixed order, in double.
-  double (*sum_squares)(const T* g, index_t n);
+  /// *out = Σ g² over n elements, in a fixed order, in double; `out` lies on the device.
+  void (*sum_squares)(const T* g, index_t n, double* out);
   /// shadow = decay · shadow + (1 − decay) · p.
   void (*ema)(T* shadow, const T* p, index_t n, double decay);
   /// Conversion between storage types.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "flr/core/device.hpp"
+#include "flr/core/error.hpp"
 #include "flr/core/scratch.hpp"
 
 namespace flr {
@@ -33,7 +34,7 @@ struct MemoryStats {
 class Pool {
  public:
   struct Raw {
-    void* (*allocate)(std::size_t bytes);
+    void* (*allocate)(std::size_t bytes);  ///< null when there is no memory left
     void (*free)(void*);
   };
   explicit Pool(Raw raw) : raw_(raw) {
@@ -58,7 +59,7 @@ class Pool {
       it->second.pop_back();
       stats_.cached -= size;
     } else {
-      block = raw_.allocate(static_cast<std::size_t>(size));
+      block = allocate(size);
       ++stats_.allocations;
     }
     const int u = static_cast<int>(use);
@@ -83,10 +84,7 @@ class Pool {
   /// Returns all kept blocks to the system.
   void trim() {
     std::lock_guard lock(mutex_);
-    for (auto& [size, blocks] : cache_)
-      for (void* block : blocks) raw_.free(block);
-    cache_.clear();
-    stats_.cached = 0;
+    free_kept();
   }
 
   void set_cache_limit(index_t bytes) {
@@ -107,6 +105,23 @@ class Pool {
   }
 
  private:
+  /// A new block; where memory is out, the kept blocks make room.
+  void* allocate(index_t size) {
+    void* block = raw_.allocate(static_cast<std::size_t>(size));
+    if (!block && stats_.cached > 0) {
+      free_kept();
+      block = raw_.allocate(static_cast<std::size_t>(size));
+    }
+    check(block != nullptr, "[memory] cannot allocate {} bytes; {} are in use", size, stats_.active);
+    return block;
+  }
+  void free_kept() {
+    for (auto& [size, blocks] : cache_)
+      for (void* block : blocks) raw_.free(block);
+    cache_.clear();
+    stats_.cached = 0;
+  }
+
   Raw raw_;
   index_t cache_limit_ = index_t{1} << 40;
   std::map<index_t, std::vector<void*>> cache_;
@@ -117,7 +132,7 @@ class Pool {
 namespace detail {
 /// Never destroyed: tensors in static storage may outlive any destructor order.
 inline Pool& cpu_pool() {
-  static Pool* pool = new Pool({aligned_new, aligned_delete});
+  static Pool* pool = new Pool({aligned_try, aligned_delete});
   return *pool;
 }
 inline MemoryUse& current_memory_use() {

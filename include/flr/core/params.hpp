@@ -305,30 +305,36 @@ struct ArenaRange {
   index_t begin = 0, end = 0;
 };
 
-/// Everything that a schedule can change in a step; one struct so that a captured step can read it
-/// from device memory.
+/// Everything that a schedule can change in a step. Kernels read it from the device's memory, so that
+/// a captured step sees the values of the step that it is replayed for.
 struct StepScalars {
-  double lr = 0, beta1 = 0, beta2 = 0, weight_decay = 0;
-  double correction1 = 1, correction2 = 1;  ///< 1 − β₁ᵗ, 1 − β₂ᵗ
-  double grad_scale = 1;                    ///< multiplies every gradient (clipping, accumulation)
+  double lr = 0, beta1 = 0, beta2 = 0, weight_decay = 0;  ///< beta1 is also the momentum of SGD
+  double correction1 = 1, correction2 = 1;                ///< 1 − β₁ᵗ, 1 − β₂ᵗ
+  double grad_scale = 1;                                  ///< multiplies every gradient
+  double clip = 0;                                        ///< the largest gradient norm; 0: any
+  double step = 1;                                        ///< t, from 1
 };
 
 enum class UpdateRule : unsigned char { adamw, adam_l2, sgd, lion, lion_legacy };
 
 /// One optimiser step over ranges of an arena. Decay is decoupled for adamw, lion and added to the
 /// gradient for adam_l2, sgd and lion_legacy. m and v are the first and second moments (v is unused
-/// by sgd and the lions; m by sgd without momentum).
+/// by sgd and the lions; m is null for sgd without momentum). The gradient counts
+/// grad_scale · min(1, clip/(‖g‖·grad_scale + 1e-6)); without `norm_squared` nothing is clipped, and
+/// where it is not finite the step is left out: a NaN must not reach the weights.
 template <class T>
 struct UpdateParams {
   UpdateRule rule = UpdateRule::adamw;
-  const ArenaRange* ranges = nullptr;
+  const ArenaRange* ranges = nullptr;  ///< on the host
   int range_count = 0;
   T* p = nullptr;
   const T* g = nullptr;
   T *m = nullptr, *v = nullptr;
-  StepScalars s;
-  double eps = 1e-8, momentum = 0, dampening = 0;
-  bool nesterov = false, first_step = false;
+  bf16* shadow = nullptr;                ///< receives the new p, rounded; may be null
+  const StepScalars* s = nullptr;        ///< in the device's memory, as everything below
+  const double* norm_squared = nullptr;  ///< Σ g² over the whole arena; may be null
+  double eps = 1e-8, dampening = 0;
+  bool nesterov = false;
 };
 
 }  // namespace flr

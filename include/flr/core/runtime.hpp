@@ -12,8 +12,28 @@ struct DeviceRuntime {
   const Backend<float>* f32 = nullptr;
   const Backend<double>* f64 = nullptr;
   const Backend<bf16>* bf16_ = nullptr;
+  /// The pool of a device, or the private one of a captured step while that is in force.
   Pool* (*pool)(int index) = nullptr;
+  /// Copies between any two devices. The host's memory is free for reuse when this returns.
   void (*copy)(void* dst, Device to, const void* src, Device from, index_t bytes) = nullptr;
+  /// Copies at most 4 KiB from the host, in the order of the device's stream and without waiting.
+  void (*stage)(void* dst, const void* src, index_t bytes) = nullptr;
+  /// Waits until everything before has run.
+  void (*synchronize)() = nullptr;
+  /// One line: the device's name, memory and capability.
+  std::string (*describe)() = nullptr;
+
+  // Captured steps (graph/step.hpp). Between begin and end everything on the stream is recorded
+  // instead of run, and memory comes from the pool given.
+  Pool* (*new_pool)() = nullptr;
+  void (*use_pool)(Pool*) = nullptr;  ///< null: the common one again
+  void (*capture_begin)() = nullptr;
+  void* (*capture_end)() = nullptr;  ///< an executable graph
+  void (*capture_abort)() = nullptr;
+  void (*graph_launch)(void* graph) = nullptr;
+  void (*graph_destroy)(void* graph) = nullptr;
+  /// The step that random draws of a captured step are made for.
+  void (*set_random_step)(std::uint64_t step) = nullptr;
 };
 
 namespace detail {

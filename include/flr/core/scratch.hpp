@@ -7,9 +7,13 @@
 
 namespace flr::detail {
 
-/// 64-byte aligned memory; throws flr::Error when there is none.
+/// 64-byte aligned memory; null when there is none.
+inline void* aligned_try(std::size_t bytes) {
+  return bytes ? std::aligned_alloc(64, (bytes + 63) / 64 * 64) : nullptr;
+}
+/// The same; throws flr::Error when there is none.
 inline void* aligned_new(std::size_t bytes) {
-  void* p = bytes ? std::aligned_alloc(64, (bytes + 63) / 64 * 64) : nullptr;
+  void* p = aligned_try(bytes);
   if (bytes && !p) fail("[memory] cannot allocate {} bytes", bytes);
   return p;
 }

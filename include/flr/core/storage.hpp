@@ -13,8 +13,8 @@ class Storage {
  public:
   /// Uninitialised memory from the device's pool.
   Storage(index_t bytes, Device device)
-      : bytes_(bytes), device_(device), use_(detail::current_memory_use()) {
-    data_ = pool(device).take(bytes, use_);
+      : bytes_(bytes), device_(device), use_(detail::current_memory_use()), pool_(&pool(device)) {
+    data_ = pool_->take(bytes, use_);
   }
   ~Storage() { release(); }
   Storage(const Storage&) = delete;
@@ -28,16 +28,17 @@ class Storage {
   std::uint32_t version() const { return owner_ ? owner_->version() : version_; }
   void bump_version() { owner_ ? owner_->bump_version() : void(++version_); }
 
-  /// Moves the contents into `arena` at a byte offset and lives there from now on. Every handle and
-  /// view of this storage follows.
+  /// Moves the contents into `arena`, on whatever device, at a byte offset and lives there from now
+  /// on. Every handle and view of this storage follows.
   void move_into(std::shared_ptr<Storage> arena, index_t byte_offset) {
-    check(arena->device_ == device_ && byte_offset + bytes_ <= arena->bytes_,
-          "[storage] an arena of {} bytes on {} cannot hold {} bytes at {}", arena->bytes_,
-          arena->device_.str(), bytes_, byte_offset);
+    check(byte_offset + bytes_ <= arena->bytes_,
+          "[storage] an arena of {} bytes cannot hold {} bytes at {}", arena->bytes_, bytes_,
+          byte_offset);
     void* target = static_cast<char*>(arena->data_) + byte_offset;
-    copy_bytes(target, device_, data_, device_, bytes_);
+    copy_bytes(target, arena->device_, data_, device_, bytes_);
     release();
     data_ = target;
+    device_ = arena->device_;
     owner_ = std::move(arena);
   }
 
@@ -49,7 +50,7 @@ class Storage {
 
  private:
   void release() {
-    if (!owner_ && data_) pool(device_).give(data_, bytes_, use_);
+    if (!owner_ && data_) pool_->give(data_, bytes_, use_);
     owner_.reset();
     data_ = nullptr;
   }
@@ -58,6 +59,7 @@ class Storage {
   index_t bytes_;
   Device device_;
   MemoryUse use_;
+  Pool* pool_;  ///< where the memory came from and goes back to
   std::uint32_t version_ = 0;
   std::shared_ptr<Storage> owner_;
 };

@@ -5,9 +5,9 @@
 
 FLR_CPU_BEGIN
 
-/// Σ g², in double from the first product on, in pieces whose size does not depend on threads.
+/// *out = Σ g², in double from the first product on, in pieces whose size does not depend on threads.
 template <class T>
-double sum_squares(const T* g, index_t n) {
+void sum_squares(const T* g, index_t n, double* out) {
   constexpr index_t lanes = 16;
   const index_t pieces = ceil_div(n, chunk_elements);
   const flr::detail::Scratch<double> part(pieces);
@@ -31,7 +31,7 @@ double sum_squares(const T* g, index_t n) {
   });
   double total = 0;
   for (index_t piece = 0; piece < pieces; ++piece) total += part[piece];
-  return total;
+  *out = total;
 }
 
 /// shadow = decay · shadow + (1 − decay) · p.

@@ -73,6 +73,10 @@ class Node {
   }
 
  protected:
+  void set_output_device(int slot, Device device) {
+    outputs_[static_cast<std::size_t>(slot)].device = device;
+  }
+
   /// Lets go of the inputs without recursion: a chain of any length is freed in a loop.
   void drop_inputs() {
     thread_local std::vector<Edge>* pending = nullptr;
@@ -116,8 +120,9 @@ class Leaf final : public Node {
   void zero() { stale_ = true; }
   /// True if a contribution arrived since the last zero().
   bool reached() { return gradient(0) != nullptr && !stale_; }
-  /// Collects the gradient in `memory` (a view of an arena) from now on.
+  /// Collects the gradient in `memory` (a view of an arena, on any device) from now on.
   void collect_in(ImplPtr memory) {
+    set_output_device(0, memory->storage->device());
     gradient(0) = std::move(memory);
     stale_ = true;
   }

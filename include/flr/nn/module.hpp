@@ -91,34 +91,26 @@ class Module {
     for (auto& p : parameters()) p.value.zero_grad();
   }
 
+  /// Moves everything below this module to a device: parameters and gradients into arenas there.
+  /// Handles taken before stay valid. To be called before an optimiser is made.
+  void to(Device device) {
+    const bool there = !arena_ || arena_->values.device() == device;
+    check(there, "[module] the parameters already lie in an arena on {}; move the module to {} before "
+          "an optimiser is made for it", there ? "" : arena_->values.device().str(), device.str());
+    if (!arena_) build_arena(device);
+    for (auto& b : buffers()) {
+      if (b.value.device() == device) continue;
+      auto home = std::make_shared<Storage>(b.value.impl().storage->bytes(), device);
+      b.value.impl().storage->move_into(std::move(home), 0);
+    }
+  }
+
   /// Moves all parameters and gradients below this module into one arena each. Handles taken
   /// before stay valid. Building twice gives the same arena.
   Arena<T>& arena() {
-    if (arena_) return *arena_;
-    arena_ = std::make_unique<Arena<T>>();
-    constexpr index_t step = 64 / index_t{sizeof(T)};
-    for (auto& p : parameters()) {
-      arena_->entries.push_back(
-          {p.name, p.role, p.value.shape(), arena_->size, p.value.numel(), p.value});
-      arena_->size += (p.value.numel() + step - 1) / step * step;
-    }
-    const Device device = arena_->entries.empty() ? Device::cpu
-                                                  : arena_->entries.front().value.device();
-    {
-      MemoryScope use(MemoryUse::parameters);
-      arena_->values = zeros<T>({arena_->size}, device);
-    }
-    {
-      MemoryScope use(MemoryUse::gradients);
-      arena_->gradients = zeros<T>({arena_->size}, device);
-    }
-    for (auto& e : arena_->entries) {
-      e.value.impl().storage->move_into(arena_->values.impl().storage,
-                                        e.offset * index_t{sizeof(T)});
-      Leaf* leaf = detail::leaf_of(e.value.impl());
-      if (leaf)
-        leaf->collect_in(detail::view_of(arena_->gradients, e.shape, contiguous_strides(e.shape),
-                                         e.offset).ptr());
+    if (!arena_) {
+      const auto list = parameters();
+      build_arena(list.empty() ? Device::cpu : list.front().value.device());
     }
     return *arena_;
   }
@@ -154,6 +146,32 @@ class Module {
   void collect_buffers(const std::string& prefix, std::vector<NamedBuffer<T>>& list) const {
     for (const auto& b : buffers_) list.push_back({prefix + b.name, b.value});
     for (const auto& c : children_) c.module->collect_buffers(prefix + c.name + ".", list);
+  }
+
+  void build_arena(Device device) {
+    arena_ = std::make_unique<Arena<T>>();
+    constexpr index_t step = 64 / index_t{sizeof(T)};
+    for (auto& p : parameters()) {
+      arena_->entries.push_back(
+          {p.name, p.role, p.value.shape(), arena_->size, p.value.numel(), p.value});
+      arena_->size += (p.value.numel() + step - 1) / step * step;
+    }
+    {
+      MemoryScope use(MemoryUse::parameters);
+      arena_->values = zeros<T>({arena_->size}, device);
+    }
+    {
+      MemoryScope use(MemoryUse::gradients);
+      arena_->gradients = zeros<T>({arena_->size}, device);
+    }
+    for (auto& e : arena_->entries) {
+      e.value.impl().storage->move_into(arena_->values.impl().storage,
+                                        e.offset * index_t{sizeof(T)});
+      Leaf* leaf = detail::leaf_of(e.value.impl());
+      if (leaf)
+        leaf->collect_in(detail::view_of(arena_->gradients, e.shape, contiguous_strides(e.shape),
+                                         e.offset).ptr());
+    }
   }
 
   std::vector<NamedParameter<T>> parameters_;

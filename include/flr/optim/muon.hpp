@@ -75,16 +75,22 @@ class Muon : public Optimizer<T> {
     p.rule = UpdateRule::adamw, p.eps = o_.eps;
     p.p = this->arena().values.mutable_data(), p.g = this->arena().gradients.data();
     p.m = m_.mutable_data(), p.v = v_.mutable_data();
+    p.norm_squared = this->measured_norm();
     for (int g = 0; g < static_cast<int>(Group::count); ++g) {
       if (rest_[g].empty()) continue;
       p.ranges = rest_[g].data(), p.range_count = static_cast<int>(rest_[g].size());
-      p.s = this->scalars(static_cast<Group>(g));
-      // The schedule moves Muon's rate; AdamW's keeps its ratio to it.
-      p.s.lr = o_.lr > 0 ? this->hyper.lr * (o_.adam_lr / o_.lr) : o_.adam_lr;
-      p.s.beta1 = o_.beta1;
-      p.s.correction1 = 1 - std::pow(o_.beta1, static_cast<double>(this->steps_));
+      p.s = this->device_scalars(static_cast<Group>(g));
       backend<T>(this->arena().values.device()).update(p);
     }
+  }
+
+  /// Of AdamW's part. The schedule moves Muon's rate; AdamW's keeps its ratio to it.
+  StepScalars scalars(Group group) const override {
+    StepScalars s = Optimizer<T>::scalars(group);
+    s.lr = o_.lr > 0 ? this->hyper.lr * (o_.adam_lr / o_.lr) : o_.adam_lr;
+    s.beta1 = o_.beta1;
+    s.correction1 = 1 - std::pow(o_.beta1, static_cast<double>(this->steps_));
+    return s;
   }
 
  private:

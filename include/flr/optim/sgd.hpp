@@ -33,7 +33,7 @@ class SGD : public Optimizer<T> {
   void update() override {
     UpdateParams<T> p;
     p.rule = UpdateRule::sgd;
-    p.momentum = this->hyper.beta1, p.dampening = o_.dampening, p.nesterov = o_.nesterov;
+    p.dampening = o_.dampening, p.nesterov = o_.nesterov;
     p.m = m_.defined() ? m_.mutable_data() : nullptr;
     this->update_all(p, this->arena().gradients.data());
   }

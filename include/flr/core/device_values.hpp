@@ -1,0 +1,37 @@
+// A few plain values in a device's memory: what the host decides for a step and kernels read.
+#pragma once
+
+#include "flr/core/storage.hpp"
+
+namespace flr {
+
+/// `count` values of a trivially copyable type on a device.
+template <class S>
+class DeviceValues {
+  static_assert(std::is_trivially_copyable_v<S>);
+
+ public:
+  DeviceValues(int count, Device device)
+      : storage_(count * index_t{sizeof(S)}, device), count_(count) {}
+
+  S* data() const { return static_cast<S*>(storage_.data()); }
+
+  /// Sets all values, in the order of the device's stream. The caller's memory is free at once.
+  void set(const S* values) {
+    if (storage_.device().is_cpu()) std::memcpy(data(), values, sizeof(S) * static_cast<std::size_t>(count_));
+    else detail::require_cuda().stage(data(), values, count_ * index_t{sizeof(S)});
+  }
+
+  /// One value, after everything before it on the stream.
+  S get(int i = 0) const {
+    S value;
+    Storage::copy_bytes(&value, Device::cpu, data() + i, storage_.device(), sizeof(S));
+    return value;
+  }
+
+ private:
+  Storage storage_;
+  int count_;
+};
+
+}  // namespace flr
