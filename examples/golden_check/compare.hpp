@@ -39,7 +39,8 @@ class Comparison {
     }
     difference = std::sqrt(difference), norm = std::sqrt(norm);
     const double error = norm > 0 ? difference / norm : difference;
-    if (!(error <= verdict.worst)) verdict.worst = error, verdict.tensor = name;
+    if (verdict.tensor.empty() || !(error <= verdict.worst))
+      verdict.worst = error, verdict.tensor = name;
     if (!(difference <= relative_ * norm + absolute_) && verdict.ok) {
       verdict.ok = false;
       verdict.first_bad = name;

@@ -3,6 +3,7 @@
 // Run: golden_check tests/golden/*.safetensors tests/golden/schedules.json
 // The last line is "N files agree", or says how many do not (exit code 1).
 #include <cstdio>
+#include <string_view>
 
 #include "compare.hpp"
 
@@ -18,6 +19,7 @@ Verdict check_file(const flr::data::SafeTensors& file) {
 }
 
 bool report(const std::string& path, const char* precision, const Verdict& v) {
+  flr::check(!v.tensor.empty(), "[golden_check] there is nothing in it to compare");
   fmt::print("{:<44} {:<7} worst {:.2e} ({}){}\n", path, precision, v.worst, v.tensor,
              v.ok ? "" : "  BEYOND TOLERANCE: " + v.first_bad);
   return v.ok;
@@ -26,9 +28,10 @@ bool report(const std::string& path, const char* precision, const Verdict& v) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
-    fmt::print(stderr, "usage: golden_check FILE…   (fixtures in safetensors, or schedules.json)\n");
-    return 1;
+  if (argc < 2 || std::string_view(argv[1]) == "--help") {
+    fmt::print(argc < 2 ? stderr : stdout,
+               "usage: golden_check FILE…   (fixtures in safetensors, or schedules.json)\n");
+    return argc < 2;
   }
   int bad = 0;
   for (int i = 1; i < argc; ++i) {
@@ -43,7 +46,8 @@ int main(int argc, char** argv) {
         bad += !(in_double && in_float);
       }
     } catch (const std::exception& e) {
-      fmt::print("{:<44} {}\n", path, e.what());
+      std::fflush(stdout);
+      fmt::print(stderr, "{:<44} {}\n", path, e.what());
       ++bad;
     }
   }

@@ -81,7 +81,9 @@ Verdict check_optimizer(const flr::data::SafeTensors& file) {
 template Verdict check_optimizer<float>(const flr::data::SafeTensors&);
 template Verdict check_optimizer<double>(const flr::data::SafeTensors&);
 
-Verdict check_schedules(const std::string& path) {
+namespace {
+
+Verdict compare_schedules(const std::string& path) {
   using namespace flr::optim;
   const auto json = nlohmann::json::parse(flr::data::read_text(path), nullptr, false);
   flr::check(json.is_object(), "[golden_check] {}: expected a JSON object", path);
@@ -118,7 +120,7 @@ Verdict check_schedules(const std::string& path) {
            {std::tuple{"lr", v.lr, lr[i]}, {"beta1", b, beta1[i]}}) {
         // Rates that fall to zero are compared with the largest one.
         const double error = std::abs(got - expected) / std::max(std::abs(expected), 1e-6);
-        if (!(error <= verdict.worst))
+        if (verdict.tensor.empty() || !(error <= verdict.worst))
           verdict.worst = error, verdict.tensor = fmt::format("{} {}[{}]", name, what, i);
         if (!(error <= 1e-10) && verdict.ok)
           verdict.ok = false, verdict.first_bad = fmt::format("{} {}[{}]", name, what, i);
@@ -126,4 +128,14 @@ Verdict check_schedules(const std::string& path) {
     }
   }
   return verdict;
+}
+
+}  // namespace
+
+Verdict check_schedules(const std::string& path) {
+  try {
+    return compare_schedules(path);
+  } catch (const nlohmann::json::exception&) {
+    flr::fail("[golden_check] {} does not hold schedules with their args, lr and beta1", path);
+  }
 }

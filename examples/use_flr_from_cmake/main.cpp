@@ -1,5 +1,5 @@
 // A program outside flr's tree; CMakeLists.txt beside it says how to build it.
-// The last line it prints starts with: the gradient of the latents has shape [1, 2, 4, 8]
+// The last line it prints starts with: the gradient of the latents has shape [1,2,4,8]
 #include <flr/flr.hpp>
 
 #include <iostream>

@@ -10,6 +10,7 @@
 #include "flr/ops/embedding.hpp"
 #include "flr/ops/flare.hpp"
 #include "flr/ops/gather.hpp"
+#include "flr/ops/instances.hpp"
 #include "flr/ops/linear.hpp"
 #include "flr/ops/losses.hpp"
 #include "flr/ops/map.hpp"

@@ -26,3 +26,18 @@ quietly "$cmake" --build "$work/out"
 for program in compiled header_only with_data; do
   "$work/out/$program"
 done
+
+# The project that users are shown: it builds against the same prefix and keeps its promise.
+example=$source/examples/use_flr_from_cmake
+quietly "$cmake" -G Ninja -S "$example" -B "$work/mine" \
+  -DCMAKE_PREFIX_PATH="$work/prefix" -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_BUILD_TYPE=Release
+quietly "$cmake" --build "$work/mine"
+promise=$(sed -n 's|^// The last line it prints[^:]*: ||p' "$example/main.cpp")
+printed=$("$work/mine/mine" | tail -n 1)
+case $printed in
+  "$promise"*) ;;
+  *)
+    echo "use_flr_from_cmake promises '$promise' and prints '$printed'"
+    exit 1
+    ;;
+esac

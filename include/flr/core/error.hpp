@@ -15,18 +15,25 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+namespace detail {
+/// Out of the way of the code that checks: it runs once, if at all.
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_error(fmt::string_view format,
+                                                               fmt::format_args args) {
+  throw Error(fmt::vformat(format, args));
+}
+}  // namespace detail
+
 /// Throws flr::Error with a formatted sentence.
 template <class... Args>
-[[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
-  throw Error(fmt::format(format, std::forward<Args>(args)...));
+[[noreturn, gnu::cold]] void fail(fmt::format_string<Args...> format, Args&&... args) {
+  detail::throw_error(format, fmt::make_format_args(args...));
 }
 
 /// Throws flr::Error with a formatted sentence unless `condition` holds. The arguments are only
 /// formatted on failure, but they are evaluated: keep them cheap.
 template <class... Args>
 void check(bool condition, fmt::format_string<Args...> format, Args&&... args) {
-  if (!condition) [[unlikely]]
-    throw Error(fmt::format(format, std::forward<Args>(args)...));
+  if (!condition) [[unlikely]] detail::throw_error(format, fmt::make_format_args(args...));
 }
 
 }  // namespace flr

@@ -38,8 +38,13 @@ using ImplPtr = std::shared_ptr<TensorImpl>;
 
 namespace detail {
 inline ImplPtr new_impl(const Shape& shape, DType dtype, Device device) {
-  for (index_t extent : shape)
+  index_t bytes = size_of(dtype);
+  for (index_t extent : shape) {
     check(extent >= 0, "[tensor] extents must not be negative; got shape {}", shape);
+    // The product of the others counts even where one extent is 0: strides are made from it.
+    const bool fits = !__builtin_mul_overflow(bytes, extent > 0 ? extent : 1, &bytes);
+    check(fits, "[tensor] shape {} has more elements than an address can count", shape);
+  }
   auto impl = std::make_shared<TensorImpl>();
   impl->shape = shape;
   impl->strides = contiguous_strides(shape);

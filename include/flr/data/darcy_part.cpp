@@ -155,8 +155,8 @@ void DarcyPart::adopt() {
     const bool begun = read_at(file_, 0, start) &&
                        std::equal(start.begin(), start.end(), bytes_of(expected).begin());
     check(begun, "[darcy] {} is not a file of partial results", path_.string());
-    check(write_at(file_, 0, bytes_of(expected)), "[darcy] {} cannot be written: {}",
-          path_.string(), std::strerror(errno));
+    const bool written = write_at(file_, 0, bytes_of(expected));  // errno is read after it
+    check(written, "[darcy] {} cannot be written: {}", path_.string(), std::strerror(errno));
     end_ = header_size;
     return;
   }
@@ -188,8 +188,8 @@ void DarcyPart::append(index_t sample, const DarcySample& values) {
   check(record.size() == record_size(), "[darcy] expected a sample of {} x {} points", set_.side(),
         set_.side());
   const std::scoped_lock lock(mutex_);
-  check(write_at(file_, end_, bytes_of(record)), "[darcy] {} cannot be written: {}", path_.string(),
-        std::strerror(errno));
+  const bool written = write_at(file_, end_, bytes_of(record));
+  check(written, "[darcy] {} cannot be written: {}", path_.string(), std::strerror(errno));
   auto& offset = offset_.at(static_cast<std::size_t>(sample));
   if (offset < 0) ++count_;
   offset = static_cast<std::int64_t>(end_);

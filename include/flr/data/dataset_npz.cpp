@@ -1,4 +1,5 @@
 // Anybody's own set: one .npz of x and y, with the same number of points in each sample or packed.
+#include <set>
 #include <nlohmann/json.hpp>
 
 #include "flr/data/dataset.hpp"
@@ -72,6 +73,10 @@ Dataset load_npz_dataset(const std::filesystem::path& path, const DatasetOptions
   PointSet all = load_npz_points(path, options.x_key);
   std::int64_t samples = 0, points = 0;
   all.y = read_values(file, options.y_key, file.contains("offsets"), samples, points, all.c_out);
+  const bool packed = file.contains("offsets");
+  check(packed || (samples == all.samples() && points == all.points(0)),
+        "[dataset] {}: '{}' has {} samples of {} points, '{}' has {} of {}", path.string(),
+        options.x_key, all.samples(), all.points(0), options.y_key, samples, points);
   check(static_cast<index_t>(all.y.size()) == all.offsets.back() * all.c_out,
         "[dataset] {}: '{}' has {} points, '{}' has {}", path.string(), options.x_key,
         all.offsets.back(), options.y_key, static_cast<index_t>(all.y.size()) / all.c_out);
@@ -87,12 +92,20 @@ Dataset load_npz_dataset(const std::filesystem::path& path, const DatasetOptions
     check(!json.is_discarded(), "[dataset] {}: expected JSON", options.split.string());
     train = indices(json, "train", options.split.string(), all.samples());
     test = indices(json, "test", options.split.string(), all.samples());
+    std::set<index_t> seen;
+    for (const std::vector<index_t>* list : {&train, &test})
+      for (const index_t i : *list)
+        check(seen.insert(i).second, "[dataset] {}: sample {} is named twice",
+              options.split.string(), i);
   }
-  const auto limit = [](std::vector<index_t>& list, index_t n) {
-    if (n > 0 && static_cast<std::size_t>(n) < list.size()) list.resize(static_cast<std::size_t>(n));
+  const auto limit = [&](std::vector<index_t>& list, index_t n, const char* what) {
+    const auto there = static_cast<index_t>(list.size());
+    check(n <= there, "[dataset] {}: {} {} samples are asked for, there are {}", path.string(), n,
+          what, there);
+    if (n > 0) list.resize(static_cast<std::size_t>(n));
   };
-  limit(train, options.train_samples);
-  limit(test, options.test_samples);
+  limit(train, options.train_samples, "training");
+  limit(test, options.test_samples, "test");
   Dataset set;
   set.name = path.stem().string();
   set.train = all.select(train);

@@ -77,7 +77,9 @@ constexpr auto differentiate(Call2<Op, A, B> f) {
   else if constexpr (Op == pow) {
     const auto wrt_base = [&] {
       if constexpr (std::same_as<B, Scalar>)
-        return call<mul>(call<mul>(call<pow>(f.a, Scalar(f.b.value - 1)), f.b), da);
+        // The slope of x⁰ is 0 at 0 too, not 0 · ∞.
+        return call<mul>(
+            call<mul>(call<pow>(f.a, Scalar(f.b.value == 0 ? 0 : f.b.value - 1)), f.b), da);
       else return call<mul>(call<mul>(call<pow>(f.a, call<sub>(f.b, Scalar(1))), f.b), da);
     }();
     const auto wrt_exponent = call<mul>(call<mul>(f, call<Unary::log>(f.a)), db);

@@ -41,7 +41,7 @@ Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& w, const Tensor<T>& b = {}
   if (tape && act != Activation::identity) pre = Tensor<T>::empty(shape, x.device());
 
   LinearParams<T> p;
-  p.in = w.size(1), p.out = w.size(0), p.rows = p.in ? in.numel() / p.in : shape.numel() / p.out;
+  p.in = w.size(1), p.out = w.size(0), p.rows = p.in ? in.numel() / p.in : p.out ? shape.numel() / p.out : 0;
   p.x = in.data(), p.w = weight.data(), p.b = b.defined() ? b.data() : nullptr;
   p.act = act;
   p.y = y.mutable_data();

@@ -112,8 +112,10 @@ Tensor<T> transpose(const Tensor<T>& x, int a, int b) {
 /// An axis of extent 1 put in before `axis`.
 template <Scalar T>
 Tensor<T> unsqueeze(const Tensor<T>& x, int axis) {
+  const int at = axis < 0 ? axis + x.rank() + 1 : axis;
+  check(0 <= at && at <= x.rank(), "[unsqueeze] axis {} does not fit shape {}", axis, x.shape());
   Shape shape = x.shape();
-  shape.insert(axis < 0 ? axis + x.rank() + 1 : axis, 1);
+  shape.insert(at, 1);
   return reshape(x, shape);
 }
 
@@ -192,7 +194,8 @@ template <Scalar T>
 Tensor<T> Tensor<T>::contiguous() const { return flr::contiguous(*this); }
 template <Scalar T>
 Tensor<T> Tensor<T>::operator[](index_t i) const {
-  const index_t at = i < 0 ? i + size(0) : i;
+  const index_t n = size(0), at = i < 0 ? i + n : i;
+  check(0 <= at && at < n, "[index] {} is outside shape {}", i, shape());
   return squeeze(flr::slice(*this, 0, at, at + 1), 0);
 }
 

@@ -69,8 +69,9 @@ void remove_leftovers(const fs::path& folder) {
 CheckpointWriter::CheckpointWriter(const fs::path& run_folder)
     : run_folder_(run_folder), folder_(run_folder / unfinished) {
   remove_leftovers(run_folder);
-  check(::mkdir(folder_.c_str(), 0777) == 0, "[checkpoint] {} cannot be created: {}",
-        folder_.string(), std::generic_category().message(errno));
+  const bool made = ::mkdir(folder_.c_str(), 0777) == 0;  // errno is read after it
+  check(made, "[checkpoint] {} cannot be created: {}", folder_.string(),
+        std::generic_category().message(errno));
 }
 
 CheckpointWriter::~CheckpointWriter() {
@@ -93,8 +94,9 @@ fs::path CheckpointWriter::commit() {
   const auto earlier = numbered(run_folder_);
   const std::int64_t number = earlier.empty() ? 1 : earlier.back().first + 1;
   const fs::path target = run_folder_ / fmt::format("{}{:02}", prefix, number);
-  check(::rename(folder_.c_str(), target.c_str()) == 0, "[checkpoint] {} cannot be created: {}",
-        target.string(), std::generic_category().message(errno));
+  const bool renamed = ::rename(folder_.c_str(), target.c_str()) == 0;
+  check(renamed, "[checkpoint] {} cannot be created: {}", target.string(),
+        std::generic_category().message(errno));
   committed_ = true;
   sync(run_folder_, O_DIRECTORY);
   return target;

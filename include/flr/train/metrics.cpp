@@ -103,8 +103,8 @@ MetricsLog MetricsLog::resume(const std::filesystem::path& path, std::int64_t st
   }
   MetricsLog log(path, 0, static_cast<std::int64_t>(keep));
   log.last_step_ = last;
-  check(::ftruncate(log.file_, log.size_) == 0, "[metrics] {} cannot be cut to step {}: {}",
-        path.string(), step, last_error());
+  const bool cut = ::ftruncate(log.file_, log.size_) == 0;  // errno is read after it
+  check(cut, "[metrics] {} cannot be cut to step {}: {}", path.string(), step, last_error());
   return log;
 }
 
@@ -136,8 +136,8 @@ void MetricsLog::write(std::int64_t step, std::span<const Metric> values) {
 }
 
 void MetricsLog::sync() {
-  check(::fdatasync(file_) == 0, "[metrics] {} cannot be written to the disk: {}", path_.string(),
-        last_error());
+  const bool synced = ::fdatasync(file_) == 0;
+  check(synced, "[metrics] {} cannot be written to the disk: {}", path_.string(), last_error());
 }
 
 std::vector<MetricLine> read_metrics(const std::filesystem::path& path) {

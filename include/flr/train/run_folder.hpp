@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,8 +11,12 @@ namespace flr::train {
 
 /// Creates and returns `root/name`, or where that exists `root/name01`, `root/name02`, …; several
 /// processes may ask at the same time, and each gets a folder of its own. `name` is one path
-/// component. `root` is created if it is missing.
-std::filesystem::path create_run_folder(const std::filesystem::path& root, std::string_view name);
+/// component. `root` is created if it is missing. `fill(folder, name)`, if given, writes what the run
+/// cannot be restarted without, before the folder appears under its name: a process that is killed
+/// at any moment leaves a whole folder or none.
+using FillRunFolder = std::function<void(const std::filesystem::path& folder, const std::string& name)>;
+std::filesystem::path create_run_folder(const std::filesystem::path& root, std::string_view name,
+                                        const FillRunFolder& fill = {});
 
 /// Keeps other processes from working in a run's folder (a second restart, say) until it is gone;
 /// the system lets go of it when the process dies, however that happens. Throws if another process

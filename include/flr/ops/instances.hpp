@@ -1,0 +1,44 @@
+// The compiled form holds the operations that most programs use, for float and double, so that no
+// program that links it compiles them again. In the header-only form this file says nothing.
+#pragma once
+
+#include "flr/ops/flare.hpp"
+#include "flr/ops/linear.hpp"
+#include "flr/ops/norm.hpp"
+#include "flr/ops/residual_mlp.hpp"
+
+#ifdef FLR_COMPILED
+#ifdef FLR_INSTANTIATE_OPS
+#define FLR_EXTERN
+#else
+#define FLR_EXTERN extern
+#endif
+
+namespace flr {
+
+#define FLR_OPS(T)                                                                              \
+  FLR_EXTERN template Tensor<T> reshape<T>(const Tensor<T>&, Shape);                            \
+  FLR_EXTERN template Tensor<T> permute<T>(const Tensor<T>&, const Shape&);                     \
+  FLR_EXTERN template Tensor<T> slice<T>(const Tensor<T>&, int, index_t, index_t, index_t);     \
+  FLR_EXTERN template Tensor<T> matmul<T>(const Tensor<T>&, const Tensor<T>&);                  \
+  FLR_EXTERN template Tensor<T> detail::scaled_sum<T>(const char*, const Tensor<T>&,            \
+                                                      const Shape&, bool, bool);                \
+  FLR_EXTERN template Tensor<T> linear<T>(const Tensor<T>&, const Tensor<T>&, const Tensor<T>&, \
+                                          Activation);                                          \
+  FLR_EXTERN template Tensor<T> residual_mlp<T>(const Tensor<T>&, const std::vector<Tensor<T>>&, \
+                                                const std::vector<Tensor<T>>&,                  \
+                                                const ResidualMlpOptions&);                     \
+  FLR_EXTERN template Tensor<T> detail::norm<T>(const char*, const Tensor<T>&, const Tensor<T>&, \
+                                                const Tensor<T>&, double, bool);                \
+  FLR_EXTERN template Tensor<T> sdpa<T>(const Tensor<T>&, const Tensor<T>&, const Tensor<T>&,   \
+                                        const SdpaOptions<T>&, Tensor<T>*);                     \
+  FLR_EXTERN template void detail::contribute_as<T>(Node&, int, const Tensor<T>&);              \
+  FLR_EXTERN template void backward<T>(const Tensor<T>&, const Tensor<T>&, BackwardOptions);
+FLR_OPS(float)
+FLR_OPS(double)
+#undef FLR_OPS
+
+}  // namespace flr
+
+#undef FLR_EXTERN
+#endif
