@@ -67,4 +67,11 @@ Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& w, const Tensor<T>& b = {}
   return y;
 }
 
+/// The definition in simple operations.
+template <Floating T>
+Tensor<T> linear_composition(const Tensor<T>& x, const Tensor<T>& w, const Tensor<T>& b,
+                             Activation act = Activation::identity) {
+  return activate(matmul(x, transpose(w, 0, 1)) + b, act);
+}
+
 }  // namespace flr

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "flr/ops/convert.hpp"
-#include "flr/ops/embedding.hpp"
-#include "flr/ops/reduce.hpp"
+#include "flr/ops/gather.hpp"
+#include "flr/ops/softmax.hpp"
 
 namespace flr {
 
@@ -104,6 +104,28 @@ Tensor<compute_t<T>> relative_l2(const Tensor<T>& pred, const Tensor<T>& target)
 template <Floating T>
 Tensor<compute_t<T>> relative_l1(const Tensor<T>& pred, const Tensor<T>& target) {
   return detail::relative_loss("relative_l1", pred, target, 1);
+}
+
+/// The definitions in simple operations. `kept` [rows] holds 1 for labels that count and 0 for the
+/// others, whose label must be a class all the same.
+template <Floating T>
+Tensor<T> cross_entropy_composition(const Tensor<T>& logits, const Tensor<index_t>& labels,
+                                    const Tensor<T>& kept) {
+  const Tensor<T> picked =
+      gather(log_softmax_composition(logits), 1, labels.reshape({labels.numel(), 1}));
+  return -sum(squeeze(picked, 1) * kept) / sum(kept);
+}
+template <Floating T>
+Tensor<T> relative_l2_composition(const Tensor<T>& pred, const Tensor<T>& target) {
+  const Shape rows{pred.size(0), pred.numel() / pred.size(0)};
+  const auto norm = [&](const Tensor<T>& x) { return sqrt(sum(square(reshape(x, rows)), {1})); };
+  return mean(norm(pred - target) / norm(target));
+}
+template <Floating T>
+Tensor<T> relative_l1_composition(const Tensor<T>& pred, const Tensor<T>& target) {
+  const Shape rows{pred.size(0), pred.numel() / pred.size(0)};
+  const auto norm = [&](const Tensor<T>& x) { return sum(abs(reshape(x, rows)), {1}); };
+  return mean(norm(pred - target) / norm(target));
 }
 
 }  // namespace flr

@@ -4,6 +4,7 @@
 // Saves y.
 #pragma once
 
+#include "flr/ops/reduce.hpp"
 #include "flr/ops/views.hpp"
 
 namespace flr {
@@ -44,6 +45,19 @@ Tensor<T> softmax(const Tensor<T>& x, int axis = -1) {
 template <Floating T>
 Tensor<T> log_softmax(const Tensor<T>& x, int axis = -1) {
   return detail::softmax("log_softmax", x, axis, true);
+}
+
+/// The definitions in simple operations. The maximum only keeps exponentials in range: it carries no
+/// gradient of its own.
+template <Floating T>
+Tensor<T> softmax_composition(const Tensor<T>& x, int axis = -1) {
+  const Tensor<T> e = exp(x - max(x.detach(), {axis}, true));
+  return e / sum(e, {axis}, true);
+}
+template <Floating T>
+Tensor<T> log_softmax_composition(const Tensor<T>& x, int axis = -1) {
+  const Tensor<T> shifted = x - max(x.detach(), {axis}, true);
+  return shifted - log(sum(exp(shifted), {axis}, true));
 }
 
 }  // namespace flr
