@@ -137,6 +137,17 @@ grep -q "has no array 'x'" err || complain "the example's refusal"
 "$pdebench" --train true --config $straight/config.yaml --exp_name again >log 2>err
 same ckpt10/model.safetensors $straight out/pdebench/again
 
+# --- activations in bf16, and backward that recomputes: the same bits either way ---
+for recompute in none block; do
+  "$pdebench" --train true "${small[@]}" --epochs 2 --exp_name b16_$recompute --precision bf16 \
+    --recompute $recompute >log 2>err
+  grep -q "precision bf16" log || complain "the precision is not in the header"
+done
+grep -q "recomputes blocks" log || complain "what is recomputed is not in the header"
+same ckpt02/model.safetensors out/pdebench/b16_none out/pdebench/b16_block
+"$pdebench" --evaluate true --exp_name b16_none >log 2>err
+same rel_error.json out/pdebench/b16_none out/pdebench/b16_block
+
 # --- every model, with the options of the reference ---
 for model in "flare --qk_norm true --rmsnorm true --attn_scale sqrt --act silu" \
   "flare_experimental --num_layers_k_proj -1 --num_layers_ffn 0 --out_proj_norm false" \

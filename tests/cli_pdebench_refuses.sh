@@ -60,9 +60,13 @@ refuses "shared latents exclude" "${train[@]}" --model_type flare_ablations --sh
 refuses "transolver is not part of this version" "${train[@]}" --model_type transolver
 refuses "--num_slices belongs to transolver, which is not part" "${train[@]}" --num_slices 32
 refuses "plasticity is not part of this version" --train true --dataset plasticity
-refuses "--mixed_precision true needs a GPU" "${train[@]}" --mixed_precision true
-refuses "--precision bf16 needs a GPU" "${train[@]}" --precision bf16
-refuses "flr::cuda" "${train[@]}" --device cuda
+refuses "--precision tf32 needs --device cuda" "${train[@]}" --precision tf32
+refuses "exclude each other" "${train[@]}" --device cuda --precision tf32 --mixed_precision true
+refuses "--recompute: expected one of none" "${train[@]}" --recompute half
+if ! "$pdebench" "${train[@]}" --epochs 1 --exp_name gpu --device cuda >out.txt 2>err.txt; then
+  grep -qE "flr::cuda|no usable GPU|driver supports" err.txt || complain "--device cuda: $(cat err.txt)"
+fi
+rm -rf out/pdebench/gpu
 "$pdebench" "${train[@]}" --epochs 1 --exp_name notes --compile_model false --num_workers 4 \
   --mlp_ratio 2 >out.txt 2>err.txt
 for note in "--compile_model is ignored" "--num_workers is ignored" "--mlp_ratio has no effect"; do

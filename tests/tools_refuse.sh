@@ -15,11 +15,11 @@ refuses() {  # refuses WORDS COMMAND…
   fi
 }
 refuses "expected a preset" tools/build fast
-refuses "no CUDA backend" tools/build cuda
-refuses "no CUDA backend" tools/test --cuda
+if [ ! -e /dev/nvidia0 ]; then refuses "no GPU" tools/test --cuda; fi
 refuses "expected --sanitize" tools/test --everything
 refuses "expected nothing or --check" tools/format all
 refuses "expected a data set" tools/download_data moon
-for tool in build test format demo download_data; do
+refuses "expected no argument" tools/carry_deps all
+for tool in build test format demo download_data carry_deps; do
   tools/$tool --help | grep -q "^tools/$tool" || { echo "tools/$tool --help says nothing"; exit 1; }
 done

@@ -14,16 +14,23 @@ usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
 packages=(g++ cmake ninja-build libeigen3-dev libfmt-dev doctest-dev libcli11-dev
   nlohmann-json3-dev zlib1g-dev libbenchmark-dev binutils)
 
+have() { command -v "$1" >/dev/null; }
+
 installed() {
   [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-# ensure_packages [MORE…]: installs what is missing on Debian and Ubuntu; with nothing missing it
-# touches neither the network nor sudo.
+# What tools/carry_deps gathers, for a machine that can install nothing.
+carried=build/deps
+configure=()  # further options of cmake
+
+# ensure_packages [MORE…]: installs what is missing on Debian and Ubuntu; with nothing missing, or
+# with carried headers and build tools at hand, it touches neither the network nor sudo.
 ensure_packages() {
   local missing=() package
-  if ! command -v dpkg-query >/dev/null; then
-    command -v cmake >/dev/null && command -v ninja >/dev/null ||
+  if ! have dpkg-query; then
+    [ ! -d "$carried/include" ] || configure+=("-DFLR_DEPS_DIR=$PWD/$carried")
+    have cmake && have ninja ||
       fail "this is no Debian or Ubuntu; please install what these packages hold: ${packages[*]} $*"
     return
   fi
@@ -31,10 +38,14 @@ ensure_packages() {
     installed "$package" || missing+=("$package")
   done
   [ "${#missing[@]}" -gt 0 ] || return 0
+  if [ -d "$carried/include" ] && have c++ && have cmake && have ninja; then
+    configure+=("-DFLR_DEPS_DIR=$PWD/$carried")
+    return
+  fi
 
   local as_root=()
   if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null && as_root=(sudo) ||
+    have sudo && as_root=(sudo) ||
       fail "packages are missing; as root: apt-get install -y ${missing[*]}"
   fi
   echo "installing: ${missing[*]}"
@@ -57,11 +68,15 @@ job_count() {
   echo $((memory < cores ? memory : cores))
 }
 
-# build PRESET [TARGET…]
+# build PRESET [-DNAME=VALUE…] [TARGET…]
 build() {
   local preset=$1
   shift
-  cmake --preset "$preset" >build/configure.log 2>&1 || {
+  while [[ ${1:-} == -D* ]]; do
+    configure+=("$1")
+    shift
+  done
+  cmake --preset "$preset" "${configure[@]}" >build/configure.log 2>&1 || {
     cat build/configure.log >&2
     fail "cmake could not configure the preset $preset"
   }

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "machine.hpp"
 #include "output.hpp"
 #include "problem.hpp"
 #include "run.hpp"
@@ -79,7 +80,7 @@ int evaluate(const Options& o) {
   const fs::path folder = folder_for(o);
   if (o.test_dataset.empty()) train::write_rel_error(checkpoint, errors);
   train::write_rel_error(folder, errors);
-  if (o.spectra) write_spectra(folder, *raw, set.test, o.legacy);
+  if (o.spectra) write_spectra(folder, *raw, set.test, o.legacy || o.legacy_scores);
   check(o.weights == "raw" || has_average(checkpoint), "--weights ema: {} keeps no average",
         checkpoint.string());
   const auto shown = o.weights == "ema"

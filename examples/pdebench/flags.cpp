@@ -121,8 +121,12 @@ std::vector<Flag> flags_of(Options& o) {
       {transformer, "mlp_ratio", &o.mlp_ratio, "hidden width over channels"},
 
       {machine, "device", &o.device, "cpu or cuda", free},
-      {machine, "precision", &o.precision, "fp32, tf32, bf16"},
-      {machine, "mixed_precision", &o.mixed_precision, "the reference's name of 16-bit training"},
+      {machine, "precision", &o.precision,
+       "fp32; tf32: rounded factors in matrix products, on a GPU; bf16: activations of 16 bits"},
+      {machine, "mixed_precision", &o.mixed_precision, "the reference's name of bf16"},
+      {machine, "recompute", &o.recompute,
+       "what backward makes again instead of keeping it: none, mlp, block, or auto", free},
+      {machine, "no_graph", &o.no_graph, "GPU: no CUDA graphs; slower, with the same bits", free},
       {machine, "threads", &o.threads, "0: all; results do not depend on it", free},
       {machine, "legacy", &o.legacy, "Lion and scores as the reference really computed them"},
 
@@ -135,6 +139,7 @@ std::vector<Flag> flags_of(Options& o) {
       {results, "baselines", &o.baselines, "errors of mean field and nearest training sample",
        unsaved},
       {results, "spectra", &o.spectra, "eigenvalues of the mixing matrices", unsaved},
+      {results, "legacy_scores", &o.legacy_scores, "spectra without the model's scale", unsaved},
       {results, "out_file", &o.out_file, "where --predict writes", unsaved},
 
       {ignored, "compile_model", &o.compile_model, "nothing is compiled when a run starts", free},

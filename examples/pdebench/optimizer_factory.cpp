@@ -33,7 +33,7 @@ std::unique_ptr<optim::Schedule> main_schedule(const Options& o, index_t steps) 
 
 std::unique_ptr<optim::Optimizer<float>> make_optimizer(const Options& o,
                                                         nn::Module<float>& model) {
-  const optim::GroupOptions groups{.legacy = o.decay_latents || o.legacy};
+  const optim::GroupOptions groups{.legacy = o.decay_latents};
   if (o.optimizer == "sgd")
     return std::make_unique<optim::SGD<float>>(
         model, optim::SgdOptions{.lr = o.learning_rate,

@@ -165,9 +165,11 @@ std::optional<Options> parse_options(int argc, char** argv) {
   }
   apply_given(*line, options, !cli.train);
   if (cli.train && options.use_defaults) apply_defaults(options, chosen);
+  if (cli.train) settle_options(options, chosen);
   if (options.timing_only) options.batch_size = 1, options.epochs = 2, options.steps = 0;
   check_options(options);
   print_notes(options, line->given);
+  print_effects(options, line->given);
   return options;
 }
 

@@ -68,15 +68,18 @@ struct Options {
 
   std::string device = "cpu", precision = "fp32";
   std::int64_t threads = 0;
-  bool mixed_precision = false, legacy = false;
+  bool mixed_precision = false, legacy = false, no_graph = false;
+  std::string recompute = "auto";
   bool compile_model = true, static_graph = true, use_triton = false;
   std::int64_t num_workers = 0;
   std::string prefetch_factor;
 
   std::string test_dataset, test_data_root, out_file, weights = "raw";
   std::int64_t test_darcy_stride = 0;
-  bool baselines = false, spectra = false;
+  bool baselines = false, spectra = false, legacy_scores = false;
 
+  /// Whether activations are in bf16; --mixed_precision is the reference's name for it.
+  bool bf16() const { return precision == "bf16" || mixed_precision; }
   std::filesystem::path folder() const { return std::filesystem::path(out) / exp_name; }
 };
 
@@ -116,6 +119,10 @@ void apply_config(const flr::train::RunConfig& config, Options& options, const s
 /// accepted and ignored. `given` are the names on the command line.
 void check_options(const Options& options);
 void print_notes(Options& options, const std::vector<std::string>& given);
+
+/// Sets what hangs on other flags, unless it is in `given`; and says which of them have no effect.
+void settle_options(Options& options, const std::vector<std::string>& given);
+void print_effects(const Options& options, const std::vector<std::string>& given);
 
 /// The reference's hyperparameters for this model and data set; flags in `given` stay as they are.
 void apply_defaults(Options& options, const std::vector<std::string>& given);

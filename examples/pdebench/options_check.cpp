@@ -145,8 +145,12 @@ void check_machine(const Options& o) {
   one_of("precision", o.precision, {"fp32", "tf32", "bf16"});
   at_least("threads", o.threads, 0, 4096);
   one_of("weights", o.weights, {"raw", "ema"});
-  check(!o.mixed_precision, "--mixed_precision true needs a GPU; the CPU computes in fp32");
-  check(o.precision == "fp32", "--precision {} needs a GPU; the CPU computes in fp32", o.precision);
+  // Of a text "none" is the reference's None: it arrives empty.
+  if (!o.recompute.empty()) one_of("recompute", o.recompute, {"none", "mlp", "block", "auto"});
+  check(o.precision != "tf32" || o.device == "cuda",
+        "--precision tf32 needs --device cuda; the CPU computes in fp32 or bf16");
+  check(o.precision != "tf32" || !o.mixed_precision,
+        "--precision tf32 and --mixed_precision true (bf16) exclude each other");
 }
 
 bool starts_with_model(const Flag& flag) {

@@ -2,9 +2,9 @@
 
 #include "flr/data/npz.hpp"
 #include "flr/train/evaluate.hpp"
+#include "machine.hpp"
 #include "problem.hpp"
 #include "run.hpp"
-#include "summary.hpp"
 #include "trained.hpp"
 
 namespace pdebench {

@@ -23,7 +23,8 @@ Spectra average(const models::Model<float>& model, const data::PointSet& test, i
                 bool legacy) {
   Spectra sum;
   for (index_t i = 0; i < samples; ++i) {
-    const Spectra one = models::mixing_spectra(model, data::make_batch<float>(test, {i}).x, legacy);
+    const auto x = data::make_batch<float>(test, {i}).x.to(model.device());
+    const Spectra one = models::mixing_spectra(model, x, legacy);
     if (sum.empty()) {
       sum = one;
       continue;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "flr/core/parallel.hpp"
+#include "machine.hpp"
 
 namespace pdebench {
 
@@ -53,12 +54,6 @@ std::string wrapped(const std::vector<std::string>& words) {
 
 }  // namespace
 
-void set_up_machine(const Options& o) {
-  if (o.threads > 0) set_num_threads(static_cast<int>(o.threads));
-  // There is no other table than the CPU's in this program: asking for one says so.
-  if (o.device == "cuda") backend<float>(Device::cuda);
-}
-
 void print_summary(const Options& o, const data::Dataset& set, models::Model<float>& model) {
   const std::string name = o.dataset + (set.derivative_loss ? ", derivatives in the loss" : "");
   fmt::print("data       {}: {} train, {} test, {} inputs and {} outputs a point\n", name,
@@ -66,11 +61,11 @@ void print_summary(const Options& o, const data::Dataset& set, models::Model<flo
   fmt::print("model      {}: {} parameters; {} blocks of {} channels, {} heads", o.model_type,
              model.num_parameters(), o.num_blocks, o.channel_dim, o.num_heads);
   if (o.model_type != "transformer") fmt::print(", {} latents", o.num_latents);
-  fmt::print("\nmachine    {}, precision {}, {} threads\n", o.device, o.precision, num_threads());
+  fmt::print("\nmachine    {}\n", describe_machine(o));
 }
 
 void print_groups(const Options& o, optim::Optimizer<float>& optimizer) {
-  const optim::GroupOptions groups{.legacy = o.decay_latents || o.legacy};
+  const optim::GroupOptions groups{.legacy = o.decay_latents};
   const auto& entries = optimizer.arena().entries;
   for (int g = 0; g < static_cast<int>(optim::Group::count); ++g) {
     const auto group = static_cast<optim::Group>(g);

@@ -8,9 +8,6 @@
 
 namespace pdebench {
 
-/// Chooses device and threads. Asking for a device that is not there is refused here.
-void set_up_machine(const Options& options);
-
 void print_summary(const Options& options, const flr::data::Dataset& set,
                    flr::models::Model<float>& model);
 /// Which parameters decay and which do not.

@@ -2,6 +2,7 @@
 
 #include "flr/train/checkpoint_folder.hpp"
 #include "flr/train/weights.hpp"
+#include "machine.hpp"
 #include "model_factory.hpp"
 
 namespace pdebench {
@@ -22,6 +23,7 @@ std::unique_ptr<models::Model<float>> load_model(const Options& o,
   auto model = make_model(o, c_in, c_out);
   const auto file = checkpoint / (weights == "ema" ? "ema.safetensors" : "model.safetensors");
   train::load_weights(file, *model);
+  place_model(o, *model);
   return model;
 }
 

@@ -24,32 +24,31 @@ int train(Options options) {
 int TrainingRun::run() {
   print_header();
   const index_t total = trainer_->total_steps(), first = trainer_->step_count();
+  const bool on_cpu = trainer_->device().is_cpu();
   double seconds = 0;  // in steps alone
   {
     const train::InterruptGuard interrupt;
     train::Progress progress(total, first, {.title = o_.exp_name});
     while (!trainer_->done()) {
       const double start = now();
-      const train::StepReport report = step();
-      seconds += now() - start;
+      step();
+      const index_t n = trainer_->step_count();
       const bool last = trainer_->done();
-      if (report.step % every_.log == 0 || last)
-        metrics_->write(report.step, {{"epoch", (report.step - 1) / trainer_->steps_per_epoch()},
-                                      {"loss", report.loss},
-                                      {"grad_norm", report.grad_norm},
-                                      {"lr", report.lr}});
-      progress.update(report.step, report.loss, report.lr);
+      const bool measured = n % every_.statistics == 0 || last;
+      const bool saving = n % every_.checkpoint == 0 || last;
+      // A GPU is left alone with its steps until there is something to show.
+      if (on_cpu || progress.due() || measured || saving) catch_up(progress);
+      seconds += now() - start;
 
-      const bool measured = report.step % every_.statistics == 0 || last;
       if (measured) {
         last_errors_ = measure_all();
         record(*last_errors_);
-        progress.message(fmt::format("step {}: {}", report.step, describe(*last_errors_)));
+        progress.message(fmt::format("step {}: {}", n, describe(*last_errors_)));
       }
-      if (report.step % every_.checkpoint == 0 || last)
-        save(measured ? last_errors_ : std::nullopt);
+      if (saving) save(measured ? last_errors_ : std::nullopt);
       if (measured) write_loss_curve(folder_, o_.exp_name);
       if (interrupt.requested() && !last) {
+        catch_up(progress);
         progress.finish();
         return stop(interrupt.signal());
       }
@@ -75,6 +74,7 @@ void TrainingRun::finish(double seconds, index_t steps) {
                train::format_duration(seconds), rate,
                static_cast<double>(trainer_->steps_per_epoch()) / rate);
   }
+  if (!trainer_->device().is_cpu()) fmt::print("{}", memory_table(trainer_->device()));
   write_loss_curve(folder_, o_.exp_name);
   if (!o_.timing_only) {
     const auto predict_test = [&] {

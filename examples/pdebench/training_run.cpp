@@ -2,6 +2,7 @@
 
 #include "flr/core/runtime.hpp"
 #include "flr/train/checkpoint_folder.hpp"
+#include "machine.hpp"
 #include "model_factory.hpp"
 #include "optimizer_factory.hpp"
 #include "output.hpp"
@@ -24,6 +25,7 @@ train::TrainerOptions trainer_options(const Options& o) {
   t.clip = o.clip_grad_norm;
   t.ema_decay = o.ema ? o.ema_decay : 0;
   t.seed = static_cast<std::uint64_t>(o.seed);
+  t.capture = !o.no_graph;
   return t;
 }
 
@@ -53,6 +55,7 @@ TrainingRun::TrainingRun(const Options& options) : o_(options) {
   manual_seed(static_cast<std::uint64_t>(o_.seed));
   model_ = make_model(o_, set_.train.c_in, set_.train.c_out);
   if (!o_.load_weights_path.empty()) train::load_weights(o_.load_weights_path, *model_);
+  place_model(o_, *model_);
   optimizer_ = make_optimizer(o_, *model_);
   trainer_ =
       std::make_unique<train::Trainer<float>>(*model_, *optimizer_, set_, trainer_options(o_));
@@ -65,11 +68,12 @@ TrainingRun::TrainingRun(const Options& options) : o_(options) {
 }
 
 void TrainingRun::start_folder() {
-  folder_ = train::create_run_folder(o_.out, o_.exp_name);
+  folder_ = train::create_run_folder(o_.out, o_.exp_name, [&](const fs::path& at, const auto& name) {
+    o_.exp_name = name;
+    save_normalizers(at, {set_.x_norm, set_.y_norm});
+    to_config(o_).save(at / "config.yaml");
+  });
   lock_.emplace(folder_);
-  o_.exp_name = folder_.filename().string();
-  save_normalizers(folder_, {set_.x_norm, set_.y_norm});
-  to_config(o_).save(folder_ / "config.yaml");  // last: a folder with it can be restarted
   metrics_.emplace(train::MetricsLog::create(folder_ / "metrics.jsonl"));
 }
 
@@ -96,20 +100,38 @@ void TrainingRun::print_header() {
              trainer_->total_steps(), trainer_->steps_per_epoch(),
              o_.batch_size * o_.grad_accumulation_steps, o_.optimizer, o_.schedule,
              o_.learning_rate, o_.seed);
-  fmt::print("{}", memory_table());
+  fmt::print("{}\n{}", choose_recompute(o_, set_.train, *model_), memory_table(device_of(o_)));
   if (trainer_->step_count() > 0) fmt::print("going on after step {}\n", trainer_->step_count());
   if (o_.baselines) print_baselines(set_);
 }
 
-train::StepReport TrainingRun::step() {
+template <class F>
+auto TrainingRun::guarded(F&& call) -> decltype(call()) {
   try {
-    return trainer_->step();
+    return call();
   } catch (const Error& error) {
     const auto latest = train::latest_checkpoint(folder_);
     fail("{}; {}", error.what(),
          latest ? "the last good checkpoint is " + latest->string()
                 : "there is no checkpoint of this run yet");
   }
+}
+
+void TrainingRun::step() {
+  guarded([&] { trainer_->step(); });
+}
+
+void TrainingRun::catch_up(train::Progress& progress) {
+  const auto reports = guarded([&] { return trainer_->take_reports(); });
+  for (const train::StepReport& r : reports)
+    if (r.step % every_.log == 0 || r.step == trainer_->total_steps())
+      metrics_->write(r.step, {{"epoch", (r.step - 1) / trainer_->steps_per_epoch()},
+                               {"loss", r.loss},
+                               {"grad_norm", r.grad_norm},
+                               {"lr", r.lr}});
+  // Throws where a step after these went wrong.
+  const train::StepReport last = guarded([&] { return trainer_->report(); });
+  progress.update(last.step, last.loss, last.lr);
 }
 
 train::RelativeErrors TrainingRun::measure_all() {

@@ -30,8 +30,12 @@ class TrainingRun {
   void start_folder();
   void resume_folder();
   void print_header();
-  /// One step; an error names the last good checkpoint.
-  flr::train::StepReport step();
+  /// Calls the trainer; an error names the last good checkpoint.
+  template <class F>
+  auto guarded(F&& call) -> decltype(call());
+  void step();
+  /// Records the steps since the last time, which waits for a GPU to have done them.
+  void catch_up(flr::train::Progress& progress);
   flr::train::RelativeErrors measure_all();
   void record(const flr::train::RelativeErrors& errors);
   /// Saves what a restart needs; `errors` where they belong to this step.

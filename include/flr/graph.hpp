@@ -5,3 +5,4 @@
 #include "flr/graph/dot.hpp"
 #include "flr/graph/gradcheck.hpp"
 #include "flr/graph/recompute.hpp"
+#include "flr/graph/step.hpp"

@@ -15,6 +15,7 @@
 #include "flr/train/raster.hpp"
 #include "flr/train/run_config.hpp"
 #include "flr/train/run_folder.hpp"
+#include "flr/train/step_reports.hpp"
 #include "flr/train/svg_plot.hpp"
 #include "flr/train/trainer.hpp"
 #include "flr/train/weights.hpp"

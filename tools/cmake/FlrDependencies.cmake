@@ -58,3 +58,7 @@ if(FLR_BLAS)
     message(FATAL_ERROR "FLR_BLAS needs a BLAS with cblas.h, such as OpenBLAS (libopenblas-dev)")
   endif()
 endif()
+
+if(FLR_CUDA)
+  find_package(CUDAToolkit 12.8 REQUIRED)  # cuBLASLt, NVRTC and the run-time library
+endif()

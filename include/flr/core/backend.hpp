@@ -25,6 +25,9 @@ struct Backend {
   void (*residual_mlp)(const ResidualMlpParams<T>&);
   void (*residual_mlp_backward)(const ResidualMlpBackwardParams<T>&);
   bool (*supports_residual_mlp)(const ResidualMlpParams<T>&, std::string* why);
+  /// Whether residual_mlp_backward wants the pre-activations that forward stores; if not, it makes
+  /// them again from x.
+  bool mlp_saves_pre = false;
   void (*norm)(const NormParams<T>&);
   void (*norm_backward)(const NormBackwardParams<T>&);
   void (*softmax)(const SoftmaxParams<T>&);

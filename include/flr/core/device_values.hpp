@@ -5,6 +5,13 @@
 
 namespace flr {
 
+/// Writes a few values to a device's memory, in the order of its stream. The caller's memory is
+/// free at once.
+inline void stage_bytes(void* to, Device device, const void* values, index_t bytes) {
+  if (device.is_cpu()) std::memcpy(to, values, static_cast<std::size_t>(bytes));
+  else detail::require_cuda().stage(to, values, bytes);
+}
+
 /// `count` values of a trivially copyable type on a device.
 template <class S>
 class DeviceValues {
@@ -16,10 +23,9 @@ class DeviceValues {
 
   S* data() const { return static_cast<S*>(storage_.data()); }
 
-  /// Sets all values, in the order of the device's stream. The caller's memory is free at once.
+  /// Sets all values (stage_bytes).
   void set(const S* values) {
-    if (storage_.device().is_cpu()) std::memcpy(data(), values, sizeof(S) * static_cast<std::size_t>(count_));
-    else detail::require_cuda().stage(data(), values, count_ * index_t{sizeof(S)});
+    stage_bytes(data(), storage_.device(), values, count_ * index_t{sizeof(S)});
   }
 
   /// One value, after everything before it on the stream.

@@ -47,7 +47,10 @@ struct FormulaTable {
   void (*block)(const void* formula, const void* const* in, void* const* out, index_t n,
                 const void* math, void* scratch);
   int scratch_blocks;
-  std::string (*print)(const void* formula, int output);
+  std::string (*print)(const void* formula, int output) = nullptr;
+  /// Writes the scalars that output's text calls s0, s1, … and returns how many there are; a null
+  /// `values` only counts. Text and count depend on the formula's type alone.
+  int (*scalars)(const void* formula, int output, double* values) = nullptr;
 };
 
 /// out[j] = formula_j(in…) (or += where accumulate[j]) over `shape`; inputs broadcast by strides

@@ -76,7 +76,7 @@ class Pool {
     std::lock_guard lock(mutex_);
     stats_.active -= size;
     stats_.active_by_use[static_cast<int>(use)] -= size;
-    if (stats_.cached + size > cache_limit_) return raw_.free(block);
+    if (!keep_all_ && stats_.cached + size > cache_limit_) return raw_.free(block);
     cache_[size].push_back(block);
     stats_.cached += size;
   }
@@ -84,7 +84,13 @@ class Pool {
   /// Returns all kept blocks to the system.
   void trim() {
     std::lock_guard lock(mutex_);
-    free_kept();
+    if (!keep_all_) free_kept();
+  }
+
+  /// While this is on no block goes back to the system: a captured step has its addresses.
+  void keep_all(bool on) {
+    std::lock_guard lock(mutex_);
+    keep_all_ = on;
   }
 
   void set_cache_limit(index_t bytes) {
@@ -108,7 +114,7 @@ class Pool {
   /// A new block; where memory is out, the kept blocks make room.
   void* allocate(index_t size) {
     void* block = raw_.allocate(static_cast<std::size_t>(size));
-    if (!block && stats_.cached > 0) {
+    if (!block && stats_.cached > 0 && !keep_all_) {
       free_kept();
       block = raw_.allocate(static_cast<std::size_t>(size));
     }
@@ -124,6 +130,7 @@ class Pool {
 
   Raw raw_;
   index_t cache_limit_ = index_t{1} << 40;
+  bool keep_all_ = false;
   std::map<index_t, std::vector<void*>> cache_;
   MemoryStats stats_;
   mutable std::mutex mutex_;

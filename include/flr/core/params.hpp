@@ -72,6 +72,8 @@ struct ResidualMlpParams {
   T* pre = nullptr;  ///< [L+1, rows, hid]: p₀ … p_L for backward, or null
 };
 
+/// Gradients of ResidualMlpParams. `pre` as saved by forward, or null: then it is computed again
+/// from x, for which the biases are here.
 template <class T>
 struct ResidualMlpBackwardParams {
   index_t rows = 0, in = 0, hid = 0, out = 0;
@@ -80,6 +82,7 @@ struct ResidualMlpBackwardParams {
   Activation act = Activation::gelu_tanh;
   const T* x = nullptr;
   const T* w[max_mlp_layers + 2] = {};
+  const T* b[max_mlp_layers + 2] = {};
   const T* pre = nullptr;
   const T* dy = nullptr;
   T* dx = nullptr;

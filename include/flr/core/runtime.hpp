@@ -34,6 +34,13 @@ struct DeviceRuntime {
   void (*graph_destroy)(void* graph) = nullptr;
   /// The step that random draws of a captured step are made for.
   void (*set_random_step)(std::uint64_t step) = nullptr;
+
+  // Optional; null: not there.
+  /// Copies any number of bytes from the host, in the order of the stream and without waiting for
+  /// what runs on it. The host's memory is free for reuse when this returns. Null: `copy` is used.
+  void (*upload)(void* dst, const void* src, index_t bytes) = nullptr;
+  /// Bytes that the device has left.
+  index_t (*free_memory)() = nullptr;
 };
 
 namespace detail {
@@ -46,6 +53,12 @@ inline const DeviceRuntime& require_cuda() {
         "[device] this program was built without CUDA: link the CMake target flr::cuda to use {}",
         "--device cuda");
   return *cuda_runtime();
+}
+
+/// The pools of captured steps (graph/step.hpp); they live as long as the program.
+inline std::vector<Pool*>& step_pools() {
+  static std::vector<Pool*> pools;
+  return pools;
 }
 }  // namespace detail
 
@@ -63,7 +76,23 @@ const Backend<T>& backend(Device device) {
   else return *runtime.bf16_;
 }
 
-inline MemoryStats memory_stats(Device device = Device::cpu) { return pool(device).stats(); }
+/// Of the common pool and those of captured steps together; their peaks are added, as if they had
+/// been at the same time.
+inline MemoryStats memory_stats(Device device = Device::cpu) {
+  MemoryStats all = pool(device).stats();
+  if (device.is_cpu()) return all;
+  for (const Pool* p : detail::step_pools()) {
+    if (p == &pool(device)) continue;
+    const MemoryStats s = p->stats();
+    all.active += s.active, all.peak += s.peak;
+    all.cached += s.cached, all.allocations += s.allocations;
+    for (int u = 0; u < static_cast<int>(MemoryUse::count); ++u) {
+      all.active_by_use[u] += s.active_by_use[u];
+      all.peak_by_use[u] += s.peak_by_use[u];
+    }
+  }
+  return all;
+}
 
 /// Where memory is now and where it was at its peak, one line per use.
 inline std::string memory_table(Device device = Device::cpu) {

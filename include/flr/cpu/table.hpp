@@ -32,6 +32,7 @@ inline constexpr Backend<T> table{
     .residual_mlp = residual_mlp,
     .residual_mlp_backward = residual_mlp_backward,
     .supports_residual_mlp = supports_residual_mlp,
+    .mlp_saves_pre = true,
     .norm = norm,
     .norm_backward = norm_backward,
     .softmax = softmax<T>,

@@ -49,30 +49,37 @@ class Flare : public nn::Module<T> {
 
   /// The latents as queries, [H or 1, M, D]. The parameter is stored [C, M] and reinterpreted, not
   /// transposed.
-  Tensor<T> queries() const {
-    const Tensor<T> q =
-        reshape(latent_q, {o_.shared_latents ? 1 : o_.heads, o_.latents, head_dim()});
+  template <Floating A = T>
+  Tensor<A> queries() const {
+    const Tensor<A> q = reshape(
+        this->template parameter_as<A>(latent_q),
+        {o_.shared_latents ? 1 : o_.heads, o_.latents, head_dim()});
     return q_norm_ ? (*q_norm_)(q) : q;
   }
   /// x [B,N,C] → keys [B,H,N,D].
-  Tensor<T> keys(const Tensor<T>& x) const {
-    const Tensor<T> k = k_proj_(x);
+  template <Floating A>
+  Tensor<A> keys(const Tensor<A>& x) const {
+    const Tensor<A> k = k_proj_(x);
     if (!k_norm_) return nn::split_heads(k, o_.heads);
-    const Tensor<T> heads = reshape(k, {k.size(0), k.size(1), o_.heads, head_dim()});
+    const Tensor<A> heads = reshape(k, {k.size(0), k.size(1), o_.heads, head_dim()});
     return permute((*k_norm_)(heads), {0, 2, 1, 3});
   }
-  Tensor<T> values(const Tensor<T>& x) const { return nn::split_heads(v_proj_(x), o_.heads); }
+  template <Floating A>
+  Tensor<A> values(const Tensor<A>& x) const {
+    return nn::split_heads(v_proj_(x), o_.heads);
+  }
 
   /// x [B,N,C] → [B,N,C].
-  Tensor<T> operator()(const Tensor<T>& x) const {
-    return mix(x, [](const Tensor<T>& z) { return z; });
+  template <Floating A>
+  Tensor<A> operator()(const Tensor<A>& x) const {
+    return mix(x, [](const Tensor<A>& z) { return z; });
   }
 
   /// The same with a function on the latents [B,H,M,D] between the two hops.
-  template <class F>
-  Tensor<T> mix(const Tensor<T>& x, F&& on_latents) const {
-    const Tensor<T> q = queries(), k = keys(x);
-    const Tensor<T> z = on_latents(flare_encode(q, k, values(x), o_.scale));
+  template <Floating A, class F>
+  Tensor<A> mix(const Tensor<A>& x, F&& on_latents) const {
+    const Tensor<A> q = queries<A>(), k = keys(x);
+    const Tensor<A> z = on_latents(flare_encode(q, k, values(x), o_.scale));
     return out_proj_(nn::merge_heads(flare_decode(q, k, z, o_.scale)));
   }
 

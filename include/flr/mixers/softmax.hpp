@@ -18,11 +18,12 @@ class SelfAttention : public nn::Module<T> {
   }
 
   /// x [B,N,C] → [B,N,C]; `keep` [B,N] hides padding tokens as keys.
-  Tensor<T> operator()(const Tensor<T>& x, const Tensor<std::uint8_t>& keep = {}) const {
+  template <Floating A>
+  Tensor<A> operator()(const Tensor<A>& x, const Tensor<std::uint8_t>& keep = {}) const {
     const auto qkv = chunk(qkv_proj_(x), 3, -1);
-    SdpaOptions<T> options;
+    SdpaOptions<A> options;
     options.keep = keep;
-    const Tensor<T> y = sdpa(nn::split_heads(qkv[0], heads_), nn::split_heads(qkv[1], heads_),
+    const Tensor<A> y = sdpa(nn::split_heads(qkv[0], heads_), nn::split_heads(qkv[1], heads_),
                              nn::split_heads(qkv[2], heads_), options);
     return dropout(out_proj_(nn::merge_heads(y)), drop_, this->training());
   }

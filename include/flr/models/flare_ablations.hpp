@@ -36,8 +36,9 @@ class LatentBlocksMixer : public mixers::Flare<T> {
     }
   }
 
-  Tensor<T> operator()(const Tensor<T>& x) const {
-    return this->mix(x, [&](Tensor<T> z) {
+  template <Floating A>
+  Tensor<A> operator()(const Tensor<A>& x) const {
+    return this->mix(x, [&](Tensor<A> z) {
       if (blocks_.empty()) return z;
       const index_t heads = z.size(1);
       z = nn::merge_heads(z);

@@ -5,16 +5,47 @@
 
 namespace flr::models {
 
+/// What backward makes again instead of keeping it: nothing, the MLPs (three in a FLARE block), or
+/// whole blocks. Time for memory; the bits stay the same.
+enum class Recompute : unsigned char { none, mlp, block };
+
 /// x [B,N,c_in] → [B,N,c_out].
 template <Floating T>
 class Model : public nn::Module<T> {
  public:
   virtual Tensor<T> operator()(const Tensor<T>& x) const = 0;
+  /// The same with activations in bf16, for models that can.
+  virtual Tensor<bf16> operator()(const Tensor<bf16>&) const {
+    fail("[{}] this model runs with activations in the type of its parameters only, not in bf16",
+         name());
+  }
   virtual const char* name() const = 0;
+
+  /// Whether apply() computes in bf16. To be called after to().
+  void activate_in_bf16(bool on) {
+    in_bf16_ = on;
+    if (on) this->keep_bf16();
+  }
+  bool activates_in_bf16() const { return in_bf16_; }
+  /// The prediction in T, whatever the activations in between are.
+  Tensor<T> apply(const Tensor<T>& x) const {
+    if (!in_bf16_) return (*this)(x);
+    return (*this)(x.template to<bf16>()).template to<T>();
+  }
+
+  void set_recompute(Recompute what) {
+    recompute_ = what;
+    this->recompute_mlps(what == Recompute::mlp);
+  }
+  Recompute recompute_what() const { return recompute_; }
   /// The FLARE layers, first block first; empty for models without.
   virtual std::vector<const mixers::Flare<T>*> flare_layers() const { return {}; }
   /// What each block's mixer is given for an input x, for looking at its weights.
   virtual std::vector<Tensor<T>> mixer_inputs(const Tensor<T>&) const { return {}; }
+
+ private:
+  bool in_bf16_ = false;
+  Recompute recompute_ = Recompute::none;
 };
 
 /// The projections that FLARE and the transformer have in front and behind.
@@ -38,7 +69,10 @@ struct Projections {
     if (o.out_norm) norm = std::make_unique<nn::Norm<T>>(o.channels, o.norm);
   }
 
-  Tensor<T> head(const Tensor<T>& x) const { return out(norm ? (*norm)(x) : x); }
+  template <Floating A>
+  Tensor<A> head(const Tensor<A>& x) const {
+    return out(norm ? (*norm)(x) : x);
+  }
 
   nn::ResidualMLP<T> in, out;
   std::unique_ptr<nn::Norm<T>> norm;
@@ -54,11 +88,10 @@ struct Projections {
 template <Floating T, class B>
 class BlockModel : public Model<T> {
  public:
-  Tensor<T> operator()(const Tensor<T>& x_in) const override {
-    check(x_in.rank() == 3, "[{}] expected x [B,N,c_in], got {}", this->name(), x_in.shape());
-    Tensor<T> x = projections_.in(x_in);
-    for (const auto& block : blocks_) x = (*block)(x);
-    return projections_.head(x);
+  Tensor<T> operator()(const Tensor<T>& x) const override { return forward(x); }
+  Tensor<bf16> operator()(const Tensor<bf16>& x) const override {
+    if constexpr (std::same_as<T, float>) return forward(x);
+    else return Model<T>::operator()(x);
   }
 
   std::vector<Tensor<T>> mixer_inputs(const Tensor<T>& x_in) const override {
@@ -88,6 +121,19 @@ class BlockModel : public Model<T> {
 
   Projections<T> projections_;
   std::vector<std::unique_ptr<B>> blocks_;
+
+ private:
+  template <Floating A>
+  Tensor<A> forward(const Tensor<A>& x_in) const {
+    check(x_in.rank() == 3, "[{}] expected x [B,N,c_in], got {}", this->name(), x_in.shape());
+    const bool again = this->recompute_what() == Recompute::block;
+    Tensor<A> x = projections_.in(x_in);
+    for (const auto& owner : blocks_) {
+      const B& block = *owner;
+      x = again ? recompute([&block](const Tensor<A>& t) { return block(t); }, x) : block(x);
+    }
+    return projections_.head(x);
+  }
 };
 
 /// One pre-norm block of any mixer and any MLP: x ← x + mix(norm1 x), x ← x + mlp(norm2 x).
@@ -105,8 +151,9 @@ class Block : public nn::Module<T> {
     this->add_child("mlp", *mlp);
   }
 
-  Tensor<T> operator()(const Tensor<T>& x_in) const {
-    const Tensor<T> x = x_in + (*att)(norm1(x_in));
+  template <Floating A>
+  Tensor<A> operator()(const Tensor<A>& x_in) const {
+    const Tensor<A> x = x_in + (*att)(norm1(x_in));
     return x + (*mlp)(norm2(x));
   }
 

@@ -16,8 +16,11 @@ class Embedding : public Module<T> {
     if (padding >= 0) clear_padding();
   }
 
-  Tensor<T> operator()(const Tensor<index_t>& index) const {
-    return embedding(index, weight, padding_);
+  Tensor<T> operator()(const Tensor<index_t>& index) const { return rows<T>(index); }
+  /// The same in the scalars of the activations.
+  template <Floating A>
+  Tensor<A> rows(const Tensor<index_t>& index) const {
+    return embedding(index, this->template parameter_as<A>(weight), padding_);
   }
 
   /// Sets the padding row to zero again, after an initialiser went over it.

@@ -18,8 +18,17 @@ class Linear : public Module<T> {
   }
 
   /// x [.., in] → [.., out].
-  Tensor<T> operator()(const Tensor<T>& x, Activation act = Activation::identity) const {
-    return linear(x, weight, bias, act);
+  template <Floating A>
+  Tensor<A> operator()(const Tensor<A>& x, Activation act = Activation::identity) const {
+    return linear(x, weight_as<A>(), bias_as<A>(), act);
+  }
+  template <Floating A>
+  Tensor<A> weight_as() const {
+    return this->template parameter_as<A>(weight);
+  }
+  template <Floating A>
+  Tensor<A> bias_as() const {
+    return this->template parameter_as<A>(bias);
   }
 
   Tensor<T> weight, bias;

@@ -16,8 +16,12 @@ class MLP : public Module<T> {
     this->add_child("fc2", fc2);
   }
 
-  Tensor<T> operator()(const Tensor<T>& x) const {
-    return fc2(dropout(fc1(x, act_), drop_, this->training()));
+  template <Floating A>
+  Tensor<A> operator()(const Tensor<A>& x) const {
+    const auto run = [this](const Tensor<A>& t) {
+      return fc2(dropout(fc1(t, act_), drop_, this->training()));
+    };
+    return this->recomputes_mlps() ? recompute(run, x) : run(x);
   }
 
   Linear<T> fc1, fc2;

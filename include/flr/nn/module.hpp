@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "flr/nn/bf16_copy.hpp"
 #include "flr/ops.hpp"
 
 namespace flr::nn {
@@ -40,6 +41,7 @@ struct Arena {
   };
   std::vector<Entry> entries;
   Tensor<T> values, gradients;  ///< [size]
+  std::shared_ptr<Bf16Copy<T>> bf16_copy;  ///< where keep_bf16() asked for one
   index_t size = 0;
 };
 
@@ -87,8 +89,24 @@ class Module {
   void eval() { train(false); }
   bool training() const { return training_; }
 
+  /// Whether MLPs here and below forget what they save for backward and make it again there
+  /// (graph/recompute.hpp). The bits stay the same.
+  void recompute_mlps(bool on) {
+    recompute_mlps_ = on;
+    for (auto& child : children_) child.module->recompute_mlps(on);
+  }
+  bool recomputes_mlps() const { return recompute_mlps_; }
+
   void zero_grad() {
     for (auto& p : parameters()) p.value.zero_grad();
+  }
+
+  /// Where the first parameter lies.
+  Device device() const {
+    for (const auto& p : parameters_) return p.value.device();
+    for (const auto& c : children_)
+      if (!c.module->parameters().empty()) return c.module->device();
+    return Device::cpu;
   }
 
   /// Moves everything below this module to a device: parameters and gradients into arenas there.
@@ -115,7 +133,34 @@ class Module {
     return *arena_;
   }
 
+  /// Keeps a rounded copy of all parameters for activations in bf16; optimisers write it with the
+  /// parameters. Without one they are converted wherever they are used. To be called after to().
+  void keep_bf16() {
+    Arena<T>& a = arena();
+    if (!a.bf16_copy) a.bf16_copy = std::make_shared<Bf16Copy<T>>(a.values);
+    share(a.bf16_copy);
+  }
+  /// Brings that copy up to date after weights were changed from outside. Modules do so by
+  /// themselves; the replay of a captured step does not.
+  void refresh_bf16() {
+    if (arena_ && arena_->bf16_copy) arena_->bf16_copy->update();
+  }
+
  protected:
+  /// A parameter in the scalars of the activations: itself, or its bf16 copy, whose gradients are
+  /// the parameter's own.
+  template <Floating A>
+  Tensor<A> parameter_as(const Tensor<T>& p) const {
+    if constexpr (std::same_as<A, T>) {
+      return p;
+    } else {
+      static_assert(std::same_as<A, bf16>,
+                    "flr::nn: activations have the type of the parameters, or bf16");
+      if (!p.defined()) return {};
+      return bf16_copy_ ? bf16_copy_->of(p) : p.template to<bf16>();
+    }
+  }
+
   /// Creates and registers a parameter of zeros.
   Tensor<T> add_parameter(const std::string& name, const Shape& shape, Role role) {
     MemoryScope use(MemoryUse::parameters);
@@ -148,6 +193,11 @@ class Module {
     for (const auto& c : children_) c.module->collect_buffers(prefix + c.name + ".", list);
   }
 
+  void share(const std::shared_ptr<Bf16Copy<T>>& copy) {
+    bf16_copy_ = copy;
+    for (auto& child : children_) child.module->share(copy);
+  }
+
   void build_arena(Device device) {
     arena_ = std::make_unique<Arena<T>>();
     constexpr index_t step = 64 / index_t{sizeof(T)};
@@ -178,7 +228,8 @@ class Module {
   std::vector<NamedBuffer<T>> buffers_;
   std::vector<Child> children_;
   std::unique_ptr<Arena<T>> arena_;
-  bool training_ = true;
+  std::shared_ptr<Bf16Copy<T>> bf16_copy_;  ///< the root's
+  bool training_ = true, recompute_mlps_ = false;
 };
 
 }  // namespace flr::nn

@@ -20,7 +20,10 @@ class Norm : public Module<T> {
     if (kind == NormKind::layer) bias = this->add_parameter("bias", {width}, Role::norm);
   }
 
-  Tensor<T> operator()(const Tensor<T>& x) const {
+  /// x of T or, where T is float, of bf16: a norm's own parameters are never rounded.
+  template <Floating A>
+    requires std::same_as<compute_t<A>, T>
+  Tensor<A> operator()(const Tensor<A>& x) const {
     return kind_ == NormKind::layer ? layer_norm(x, weight, bias, epsilon_)
                                     : rms_norm(x, weight, epsilon_);
   }

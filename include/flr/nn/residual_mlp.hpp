@@ -24,21 +24,28 @@ class ResidualMLP : public Module<T> {
   }
 
   /// x [.., in] → [.., out].
-  Tensor<T> operator()(const Tensor<T>& x) const {
+  template <Floating A>
+  Tensor<A> operator()(const Tensor<A>& x) const {
+    if (!this->recomputes_mlps()) return run(x);
+    return recompute([this](const Tensor<A>& t) { return run(t); }, x);
+  }
+
+ private:
+  template <Floating A>
+  Tensor<A> run(const Tensor<A>& x) const {
     if (layers_.size() == 1) {
-      const Tensor<T> y = (*layers_[0])(x);
+      const Tensor<A> y = (*layers_[0])(x);
       const bool residual = options_.residual_in && options_.residual_out;
       return residual && y.size(-1) == x.size(-1) ? y + x : y;
     }
-    std::vector<Tensor<T>> w, b;
+    std::vector<Tensor<A>> w, b;
     for (const auto& layer : layers_) {
-      w.push_back(layer->weight);
-      b.push_back(layer->bias);
+      w.push_back(layer->template weight_as<A>());
+      b.push_back(layer->template bias_as<A>());
     }
     return residual_mlp(x, w, b, options_);
   }
 
- private:
   void add(const std::string& name, index_t in, index_t out) {
     layers_.push_back(std::make_unique<Linear<T>>(in, out));
     this->add_child(name, *layers_.back());

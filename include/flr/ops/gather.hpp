@@ -46,7 +46,7 @@ Tensor<T> index_select(const Tensor<T>& x, int axis, const std::vector<index_t>&
   for (int i = 0; i < x.rank(); ++i) line.push_back(i == a ? static_cast<index_t>(positions.size()) : 1);
   Shape full = x.shape();
   full[a] = line[a];
-  return gather(x, a, broadcast_to(from_vector(positions, line), full).clone());
+  return gather(x, a, broadcast_to(from_vector(positions, line), full).clone().to(x.device()));
 }
 
 /// Elements along an axis in reverse.

@@ -43,7 +43,18 @@ struct FormulaSet {
     return text;
   }
 
-  static inline const FormulaTable table{block, blocks, print};
+  static int scalars(const void* formulas, int output, double* values) {
+    const Tuple& f = *static_cast<const Tuple*>(formulas);
+    int count = 0;
+    [&]<std::size_t... K>(std::index_sequence<K...>) {
+      ((static_cast<int>(K) == output ? void(count = formula::scalars(std::get<K>(f), values))
+                                      : void()),
+       ...);
+    }(std::index_sequence_for<F...>{});
+    return count;
+  }
+
+  static inline const FormulaTable table{block, blocks, print, scalars};
 
  private:
   template <class G>

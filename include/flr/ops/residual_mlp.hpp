@@ -1,8 +1,8 @@
 // FLARE's residual MLP as one fused operation.
 //
 //   a₀ = act(W₀x + b₀) (+ x), aᵢ = aᵢ₋₁ + act(Wᵢaᵢ₋₁ + bᵢ), y = W_{L+1}a_L + b_{L+1} (+ a_L)
-// A chunk of rows goes through all layers while it is in cache. Saves x and the pre-activations;
-// the activations are made again in backward.
+// A chunk of rows goes through all layers while it is in cache. Saves x and, where the backend wants
+// them, the pre-activations; the activations are made again in backward.
 #pragma once
 
 #include "flr/ops/linear.hpp"
@@ -69,22 +69,28 @@ Tensor<T> residual_mlp(const Tensor<T>& x, const std::vector<Tensor<T>>& w,
     inputs.edges.push_back(detail::edge_of(b[i]));
   }
   Tensor<T> pre;
-  if (tape) pre = Tensor<T>::empty({p.layers + 1, p.rows, p.hid}, x.device());
+  const bool saves_pre = tape && table.mlp_saves_pre;
+  if (saves_pre) pre = Tensor<T>::empty({p.layers + 1, p.rows, p.hid}, x.device());
   p.x = in.data();
   p.y = y.mutable_data();
-  p.pre = tape ? pre.mutable_data() : nullptr;
+  p.pre = saves_pre ? pre.mutable_data() : nullptr;
   table.residual_mlp(p);
 
   if (tape) {
     for (const Tensor<T>& t : w) saved.push_back(save(t));
+    std::vector<Saved<T>> biases;
+    if (!saves_pre)
+      for (const Tensor<T>& t : b) biases.push_back(save(t));
     record("residual_mlp", y, inputs,
-           [f = p, x = save(in), w = std::move(saved), pre = save(pre)](Backward& back) {
+           [f = p, x = save(in), w = std::move(saved), b = std::move(biases),
+            pre = save(pre)](Backward& back) {
              const Tensor<T> dy = back.grad<T>();
              ResidualMlpBackwardParams<T> p;
              p.rows = f.rows, p.in = f.in, p.hid = f.hid, p.out = f.out, p.layers = f.layers;
              p.residual_in = f.residual_in, p.residual_out = f.residual_out, p.act = f.act;
-             p.x = x.get("residual_mlp").data(), p.pre = pre.get("residual_mlp").data();
-             p.dy = dy.data();
+             p.x = x.get("residual_mlp").data(), p.dy = dy.data();
+             if (b.empty()) p.pre = pre.get("residual_mlp").data();
+             for (std::size_t i = 0; i < b.size(); ++i) p.b[i] = b[i].get("residual_mlp").data();
              auto dx = back.target<T>(0);
              p.dx = dx.data(), p.dx_mode = dx.mode();
              std::vector<GradTarget<compute_t<T>>> targets;

@@ -43,18 +43,69 @@ Tensor<T> newton_schulz(const Tensor<T>& x_in, int steps = 5) {
   return tall ? contiguous(transpose(x, 1, 2)) : x;
 }
 
+/// Matrices of one shape that lie in an arena as a grid: `outer` times `inner` of them, at constant
+/// distances. A network of equal blocks gives few grids, and a grid is one tensor.
+struct MatrixGrid {
+  index_t rows = 0, cols = 0, offset = 0;
+  index_t outer = 1, inner = 1, outer_step = 0, inner_step = 0;
+
+  index_t matrices() const { return outer * inner; }
+
+  /// The matrices as a view [outer, inner, rows, cols] of a flat tensor as long as the arena.
+  template <Floating T>
+  Tensor<T> in(const Tensor<T>& flat) const {
+    return flr::detail::view_of(flat, Shape{outer, inner, rows, cols},
+                                Shape{outer_step, inner_step, cols, 1}, offset);
+  }
+};
+
+/// Joins matrices of rising offsets into grids: first runs at a constant distance, then runs of
+/// equal length and distance.
+inline std::vector<MatrixGrid> matrix_grids(index_t rows, index_t cols,
+                                            const std::vector<index_t>& offsets) {
+  std::vector<MatrixGrid> runs, grids;
+  for (index_t offset : offsets) {
+    MatrixGrid* last = runs.empty() ? nullptr : &runs.back();
+    // A large distance begins another block, which may be the first of a run of its own.
+    if (last && last->inner == 1 && offset - last->offset <= 2 * rows * cols)
+      last->inner_step = offset - last->offset, ++last->inner;
+    else if (last && last->inner > 1 && offset == last->offset + last->inner * last->inner_step)
+      ++last->inner;
+    else
+      runs.push_back({rows, cols, offset});
+  }
+  for (const MatrixGrid& run : runs) {
+    bool joined = false;
+    for (MatrixGrid& grid : grids) {
+      const bool alike = grid.inner == run.inner && grid.inner_step == run.inner_step;
+      const index_t step = grid.outer == 1 ? run.offset - grid.offset : grid.outer_step;
+      joined = alike && run.offset == grid.offset + grid.outer * step;
+      if (joined) {
+        grid.outer_step = step, ++grid.outer;
+        break;
+      }
+    }
+    if (!joined) grids.push_back(run);
+  }
+  return grids;
+}
+
 template <Floating T>
 class Muon : public Optimizer<T> {
  public:
   Muon(nn::Module<T>& module, MuonOptions o)
       : Optimizer<T>(module, {o.lr, o.momentum, o.beta2, o.weight_decay}, o.groups), o_(o),
-        m_(this->new_state()), v_(this->new_state()) {
+        m_(this->new_state()), v_(this->new_state()),
+        scalars_(zeros<T>({scalar_count}, device())), clip_(zeros<double>({2}, device())) {
+    std::map<std::pair<index_t, index_t>, std::vector<index_t>> matrices;
     for (const auto& e : this->arena().entries) {
       if (e.shape.rank() == 2 && o.takes_muon(e.name, e.role))
-        matrices_[{e.shape[0], e.shape[1]}].push_back(e.offset);
+        matrices[{e.shape[0], e.shape[1]}].push_back(e.offset);
       else rest_[static_cast<int>(group_of(e.name, e.role, o.groups))].push_back(
                {e.offset, e.offset + e.numel});
     }
+    for (const auto& [shape, offsets] : matrices)
+      grids_.push_back(matrix_grids(shape.first, shape.second, offsets));
   }
 
   std::vector<NamedState<T>> state() override {
@@ -63,14 +114,15 @@ class Muon : public Optimizer<T> {
   /// How many matrices Muon takes.
   index_t matrices() const {
     index_t n = 0;
-    for (const auto& [shape, list] : matrices_) n += static_cast<index_t>(list.size());
+    for (const auto& grids : grids_)
+      for (const MatrixGrid& grid : grids) n += grid.matrices();
     return n;
   }
 
  protected:
   void update() override {
     NoGrad scope;
-    for (const auto& [shape, offsets] : matrices_) update_matrices(shape, offsets);
+    update_matrices();
     UpdateParams<T> p;
     p.rule = UpdateRule::adamw, p.eps = o_.eps;
     p.p = this->arena().values.mutable_data(), p.g = this->arena().gradients.data();
@@ -80,7 +132,7 @@ class Muon : public Optimizer<T> {
       if (rest_[g].empty()) continue;
       p.ranges = rest_[g].data(), p.range_count = static_cast<int>(rest_[g].size());
       p.s = this->device_scalars(static_cast<Group>(g));
-      backend<T>(this->arena().values.device()).update(p);
+      backend<T>(device()).update(p);
     }
   }
 
@@ -93,38 +145,83 @@ class Muon : public Optimizer<T> {
     return s;
   }
 
+  void stage_scalars() override {
+    Optimizer<T>::stage_scalars();
+    const double lr = this->hyper.lr, mu = this->hyper.beta1;
+    T values[scalar_count];
+    values[momentum] = static_cast<T>(mu), values[fresh] = static_cast<T>(1 - mu);
+    values[keep] = static_cast<T>(1 - lr * this->hyper.weight_decay);
+    values[scale] = static_cast<T>(this->grad_scale_);
+    values[go] = 1;
+    for (std::size_t i = 0; i < most_shapes && i < grids_.size(); ++i) {
+      const MatrixGrid& g = grids_[i].front();
+      const double ratio = static_cast<double>(g.rows) / static_cast<double>(g.cols);
+      values[rate + i] = static_cast<T>(lr * std::sqrt(std::max(1.0, ratio)));
+    }
+    stage_bytes(scalars_.mutable_data(), device(), values, sizeof values);
+    const double clip[] = {this->grad_scale_, this->hyper.clip};
+    stage_bytes(clip_.mutable_data(), device(), clip, sizeof clip);
+  }
+
  private:
-  using MatrixShape = std::pair<index_t, index_t>;
+  // What a step's formulas read from the device's memory; `rate` and after: one for each shape.
+  enum : std::size_t { momentum, fresh, keep, scale, go, rate };
+  static constexpr std::size_t most_shapes = 58;
+  static constexpr index_t scalar_count = rate + most_shapes;
+
+  Device device() { return this->arena().values.device(); }
+  static Tensor<double> at(const Tensor<double>& list, index_t i) { return slice(list, 0, i, i + 1); }
+  Tensor<T> scalar(std::size_t i) const {
+    return slice(scalars_, 0, static_cast<index_t>(i), static_cast<index_t>(i) + 1);
+  }
+
+  void update_matrices() {
+    check(grids_.size() <= most_shapes, "[Muon] matrices of {} shapes are more than {}",
+          grids_.size(), most_shapes);
+    // As UpdateParams says: what multiplies the gradient, and whether this step counts.
+    Tensor<T> factor = scalar(scale), counts = scalar(go);
+    if (this->measured_norm()) {
+      const Tensor<double>& square = this->norm_squared();
+      const Tensor<double> s = at(clip_, 0), limit = at(clip_, 1);
+      const Tensor<double> norm = map(sqrt(_1) * abs(_2) + 1e-6, square, s);
+      factor = map(where(_1 * (_3 > 0.0) > _3, _2 * (_3 / _1), _2), norm, s, limit)
+                   .template to<T>();
+      counts = map(_1 <= 1e308, square).template to<T>();
+    }
+    for (std::size_t i = 0; i < grids_.size(); ++i)
+      update_shape(grids_[i], factor, counts, scalar(rate + i));
+  }
 
   /// All matrices of one shape at once: they are one batch for the matrix products.
-  void update_matrices(const MatrixShape& shape, const std::vector<index_t>& offsets) {
-    using C = compute_t<T>;
-    const Shape matrix{shape.first, shape.second};
-    const auto part = [&](const Tensor<T>& flat, index_t offset) {
-      return flr::detail::view_of(flat, matrix, contiguous_strides(matrix), offset);
-    };
-    const double mu = this->hyper.beta1;
+  void update_shape(const std::vector<MatrixGrid>& grids, const Tensor<T>& factor,
+                    const Tensor<T>& counts, const Tensor<T>& step) {
+    const index_t rows = grids.front().rows, cols = grids.front().cols;
     std::vector<Tensor<T>> updates;
-    for (index_t offset : offsets) {
-      const Tensor<T> g =
-          part(this->arena().gradients, offset) * static_cast<C>(this->grad_scale_);
-      Tensor<T> m = part(m_, offset);
-      m.copy_(map(_1 * mu + _2 * (1 - mu), m, g));
-      updates.push_back(unsqueeze(map(_1 * (1 - mu) + _2 * mu, g, m), 0));
+    for (const MatrixGrid& grid : grids) {
+      const Tensor<T> g = map(_1 * _2, grid.in(this->arena().gradients), factor);
+      Tensor<T> m = grid.in(m_);
+      m.copy_(map(where(_5 > 0.0, _1 * _3 + _2 * _4, _1), m, g, scalar(momentum), scalar(fresh),
+                  counts));
+      const Tensor<T> u = map(_1 * _3 + _2 * _4, g, m, scalar(fresh), scalar(momentum));
+      updates.push_back(reshape(u, {grid.matrices(), rows, cols}));
     }
-    const Tensor<T> x = newton_schulz(concat(updates, 0), o_.ns_steps);
-    const double ratio = static_cast<double>(shape.first) / static_cast<double>(shape.second);
-    const double step = this->hyper.lr * std::sqrt(std::max(1.0, ratio));
-    const double keep = 1 - this->hyper.lr * this->hyper.weight_decay;
-    for (std::size_t i = 0; i < offsets.size(); ++i) {
-      Tensor<T> p = part(this->arena().values, offsets[i]);
-      p.copy_(map(_1 * keep - _2 * step, p, x[static_cast<index_t>(i)]));
+    const Tensor<T> x =
+        newton_schulz(updates.size() == 1 ? updates[0] : concat(updates, 0), o_.ns_steps);
+    index_t first = 0;
+    for (const MatrixGrid& grid : grids) {
+      const Tensor<T> mine = reshape(slice(x, 0, first, first + grid.matrices()),
+                                     {grid.outer, grid.inner, rows, cols});
+      Tensor<T> p = grid.in(this->arena().values);
+      p.copy_(map(where(_5 > 0.0, _1 * _3 - _2 * _4, _1), p, mine, scalar(keep), step, counts));
+      first += grid.matrices();
     }
   }
 
   MuonOptions o_;
   Tensor<T> m_, v_;
-  std::map<MatrixShape, std::vector<index_t>> matrices_;
+  Tensor<T> scalars_;
+  Tensor<double> clip_;
+  std::vector<std::vector<MatrixGrid>> grids_;  ///< for each shape
   std::vector<ArenaRange> rest_[static_cast<int>(Group::count)];
 };
 

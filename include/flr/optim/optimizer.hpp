@@ -29,7 +29,7 @@ class Optimizer {
   Optimizer(nn::Module<T>& module, Hyper hyper, GroupOptions groups)
       : hyper(hyper), module_(module), ranges_(module.arena(), groups),
         device_scalars_(static_cast<int>(Group::count), module.arena().values.device()),
-        norm_squared_(1, module.arena().values.device()) {}
+        norm_squared_(zeros<double>({1}, module.arena().values.device())) {}
   virtual ~Optimizer() = default;
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
@@ -62,18 +62,25 @@ class Optimizer {
     clear_unreached();
     update();
     arena().values.impl().storage->bump_version();
-    norm_measured_ = false;
+    if (nn::Bf16Copy<T>* copy = arena().bf16_copy.get()) {
+      if (copy_written_) copy->mark_current();
+      else copy->refresh();
+    }
+    norm_measured_ = copy_written_ = false;
   }
 
   /// Σ g² into the device's memory: what the next launch() clips by, and what grad_norm() reads.
   void measure_norm() {
     clear_unreached();
     const nn::Arena<T>& a = arena();
-    backend<T>(a.gradients.device()).sum_squares(a.gradients.data(), a.size, norm_squared_.data());
+    backend<T>(a.gradients.device())
+        .sum_squares(a.gradients.data(), a.size, norm_squared_.mutable_data());
     norm_measured_ = true;
   }
   /// ‖g‖₂ as measured last, without scale_grad(). Waits for the device.
-  double grad_norm() const { return std::sqrt(norm_squared_.get()); }
+  double grad_norm() const { return std::sqrt(norm_squared_.item()); }
+  /// Its square, [1], where it was measured.
+  const Tensor<double>& norm_squared() const { return norm_squared_; }
 
   index_t steps() const { return steps_; }
   void set_steps(index_t steps) { steps_ = steps; }
@@ -130,11 +137,18 @@ class Optimizer {
   /// Where the measured Σ g² lies; null when this step measured none.
   const double* measured_norm() const { return norm_measured_ ? norm_squared_.data() : nullptr; }
 
+  /// Where the parameters are kept in bf16 too; null if nowhere.
+  bf16* bf16_copy() {
+    return arena().bf16_copy ? arena().bf16_copy->mutable_data() : nullptr;
+  }
+
   /// One backend call per group; `p` brings rule and options.
   void update_all(UpdateParams<T> p, const T* gradients) {
     p.p = arena().values.mutable_data();
     p.g = gradients;
     p.norm_squared = measured_norm();
+    p.shadow = bf16_copy();
+    copy_written_ = true;
     for (int g = 0; g < static_cast<int>(Group::count); ++g) {
       const auto& list = ranges_.ranges[g];
       if (list.empty()) continue;
@@ -152,8 +166,8 @@ class Optimizer {
   nn::Module<T>& module_;
   GroupRanges<T> ranges_;
   DeviceValues<StepScalars> device_scalars_;
-  DeviceValues<double> norm_squared_;
-  bool norm_measured_ = false;
+  Tensor<double> norm_squared_;
+  bool norm_measured_ = false, copy_written_ = false;
 };
 
 }  // namespace flr::optim

@@ -53,7 +53,7 @@ Position load_checkpoint(const std::filesystem::path& folder, nn::Module<T>& mod
           "[checkpoint] {}: '{}' has shape {}, this model's optimiser expects {}",
           (folder / "optimizer.safetensors").string(), s.name, Shape(array.shape()),
           s.value.shape());
-    s.value.copy_(data::to_tensor<T>(array));
+    s.value.copy_(data::to_tensor<T>(array).to(s.value.device()));
   }
   optimizer.set_steps(position.step);
   return position;

@@ -31,10 +31,11 @@ SetError evaluate(models::Model<T>& model, const data::PointSet& set, const data
   NoGrad scope;
   const bool training = model.training();
   model.eval();
+  const Device device = model.device();
   SetError error;
   for (auto& samples : evaluation_batches(set, batch)) {
     const data::Batch<T> b = data::make_batch<T>(set, samples);
-    const std::vector<T> pred = model(b.x).to_vector(), target = b.y.to_vector();
+    const std::vector<T> pred = model.apply(b.x.to(device)).to_vector(), target = b.y.to_vector();
     const std::size_t c = static_cast<std::size_t>(set.c_out), len = pred.size() / samples.size();
     for (std::size_t s = 0; s < samples.size(); ++s) {
       double difference = 0, norm = 0;
@@ -60,9 +61,11 @@ std::vector<float> predict(models::Model<T>& model, const data::PointSet& set,
   NoGrad scope;
   const bool training = model.training();
   model.eval();
+  const Device device = model.device();
   std::vector<float> all;
   for (auto& samples : evaluation_batches(set, batch)) {
-    const std::vector<T> y = model(data::make_batch<T>(set, samples).x).to_vector();
+    const Tensor<T> x = data::make_batch<T>(set, samples).x.to(device);
+    const std::vector<T> y = model.apply(x).to_vector();
     for (T v : y) all.push_back(static_cast<float>(v));
   }
   y_norm.decode(all);

@@ -12,13 +12,14 @@ namespace flr::train {
 template <Floating T>
 class Decoder {
  public:
-  explicit Decoder(const data::Normalizer& norm) : identity_(norm.is_identity()) {
+  explicit Decoder(const data::Normalizer& norm, Device device = Device::cpu)
+      : identity_(norm.is_identity()) {
     if (identity_) return;
     std::vector<T> mean, std;
     for (double m : norm.mean) mean.push_back(static_cast<T>(m));
     for (double s : norm.std) std.push_back(static_cast<T>(s));
-    mean_ = from_vector(mean);
-    std_ = from_vector(std);
+    mean_ = from_vector(mean).to(device);
+    std_ = from_vector(std).to(device);
   }
   /// v [.., channels].
   Tensor<T> operator()(const Tensor<T>& v) const {
@@ -33,9 +34,9 @@ class Decoder {
 /// v [B,rows,cols] with a ring of zeros around it: [B,rows+2,cols+2].
 template <Floating T>
 Tensor<T> zero_ring(const Tensor<T>& v) {
-  const Tensor<T> row = zeros<T>({v.size(0), 1, v.size(2)});
+  const Tensor<T> row = zeros<T>({v.size(0), 1, v.size(2)}, v.device());
   const Tensor<T> tall = concat<T>({row, v, row}, 1);
-  const Tensor<T> column = zeros<T>({v.size(0), tall.size(1), 1});
+  const Tensor<T> column = zeros<T>({v.size(0), tall.size(1), 1}, v.device());
   return concat<T>({column, tall, column}, 2);
 }
 
@@ -56,8 +57,8 @@ Tensor<T> central_difference(const Tensor<T>& v, int axis, double step) {
 template <Floating T>
 class PdeLoss {
  public:
-  explicit PdeLoss(const data::Dataset& set)
-      : decode_(set.y_norm), derivative_(set.derivative_loss), step_(set.derivative_step),
+  explicit PdeLoss(const data::Dataset& set, Device device = Device::cpu)
+      : decode_(set.y_norm, device), derivative_(set.derivative_loss), step_(set.derivative_step),
         grid_(set.train.grid) {}
 
   Tensor<T> operator()(const Tensor<T>& pred_in, const Tensor<T>& target_in) const {

@@ -54,7 +54,8 @@ void set_weights(nn::Module<T>& module, const data::SafeTensors& file, const std
   check(arrays.empty(), "[weights] {}: the model has no parameter '{}'", origin,
         arrays.empty() ? "" : arrays.begin()->first);
   std::vector<Tensor<T>> values;  // converted first: a bad value must not leave half a model
-  for (const auto& [target, array] : work) values.push_back(data::to_tensor<T>(*array));
+  for (const auto& [target, array] : work)
+    values.push_back(data::to_tensor<T>(*array).to(target.device()));
   for (std::size_t i = 0; i < work.size(); ++i) work[i].first.copy_(values[i]);
 }
 

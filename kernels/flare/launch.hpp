@@ -1,0 +1,21 @@
+// How many blocks a persistent grid has.
+#pragma once
+
+#include "flare/problem.hpp"
+
+namespace flr::cuda::flare {
+
+/// Blocks along x so that, with `others` along y, the chip is full once; at least 1, at most
+/// `most`.
+template <class Kernel>
+unsigned resident_blocks(Kernel* kernel, int threads, int shared, index_t others, index_t most) {
+  int per_processor = 0;
+  check_cuda(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_processor, kernel, threads,
+                                                           std::size_t(shared)),
+             "flare");
+  const index_t all = index_t{multiprocessors()} * (per_processor > 0 ? per_processor : 1);
+  const index_t blocks = ceil_div(all, others > 0 ? others : 1);
+  return static_cast<unsigned>(blocks < most ? blocks : most > 0 ? most : 1);
+}
+
+}  // namespace flr::cuda::flare

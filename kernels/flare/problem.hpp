@@ -1,0 +1,82 @@
+// A call as the FLARE kernels see it: N tokens against M latents, a head at a time.
+#pragma once
+
+#include "common/stream.hpp"
+
+namespace flr::cuda::flare {
+
+/// A [B,H,rows,D] operand; the last axis is contiguous, a stride may be 0.
+template <class T>
+struct Heads {
+  T* data = nullptr;
+  HeadStrides s;
+  constexpr T* head(int b, int h) const { return data + b * s.batch + h * s.head; }
+};
+using In = Heads<const bf16>;
+using Out = Heads<bf16>;
+
+/// A gradient and what to do with it.
+struct Grad : Out {
+  GradMode mode = GradMode::ignore;
+  constexpr bool wanted() const { return mode != GradMode::ignore; }
+};
+
+struct Sizes {
+  int B = 0, H = 0, M = 0, D = 0;
+  index_t N = 0;
+  float scale = 1;
+};
+
+/// z = softmax(scale · q kᵀ) v over the tokens; q, z [M] latents, k, v [N] tokens.
+struct Encode {
+  Sizes n;
+  In q, k, v;
+  Out z;
+  float* lse = nullptr;  ///< [B,H,M], may be null
+};
+struct EncodeBackward {
+  Sizes n;
+  In q, k, v, z, dz;
+  const float* lse = nullptr;
+  Grad dq, dk, dv;
+};
+
+/// y = softmax(scale · k qᵀ) z over the latents; k, y [N] tokens, q, z [M] latents.
+struct Decode {
+  Sizes n;
+  In k, q, z;
+  Out y;
+  float* lse = nullptr;  ///< [B,H,N], may be null
+};
+struct DecodeBackward {
+  Sizes n;
+  In k, q, z, y, dy;
+  const float* lse = nullptr;
+  Grad dk, dq, dz;
+};
+
+void encode(const Encode&);
+void encode_backward(const EncodeBackward&);
+void decode(const Decode&);
+void decode_backward(const DecodeBackward&);
+
+/// z and lse from the parts of `splits` ranges of tokens: o [B,H,splits,M,D] not yet divided, and
+/// (m, l) [B,H,splits,M,2], the maximum in base 2 and the sum.
+void encode_merge(const Encode&, const float* o, const float* ml, int splits);
+
+/// grad [H,M,D] or [B,H,M,D] from parts [B,H,splits,M,D], times `factor`; summed over the batch
+/// where the gradient's batch stride is 0. Parts are added in order of batch and split.
+void reduce_partials(const Sizes&, const float* parts, int splits, float factor, const Grad&);
+
+/// Calls f.template operator()<D>().
+template <class F>
+void with_width(int D, F f) {
+  switch (D) {
+    case 8: return f.template operator()<8>();
+    case 16: return f.template operator()<16>();
+    case 32: return f.template operator()<32>();
+    default: return f.template operator()<64>();
+  }
+}
+
+}  // namespace flr::cuda::flare

@@ -1,0 +1,49 @@
+// grad[h,m,d] (+)= factor · Σ_b Σ_s part[b,h,s,m,d] in order of b and s; without Σ_b where the
+// gradient has a batch axis.
+//
+// Bound by latency: a few megabytes. A block takes 32 numbers of one head; each of its warps adds a
+// range of the parts, and the first one adds what the warps found.
+#include "common/device.cuh"
+#include "flare/problem.hpp"
+
+namespace flr::cuda::flare {
+namespace {
+
+constexpr int segments = 8;
+
+__global__ void __launch_bounds__(32 * segments)
+    reduce_kernel(Sizes n, const float* parts, int splits, float factor, Grad grad, int batches) {
+  __shared__ float found[segments][32];
+  const int lane = threadIdx.x % 32, segment = threadIdx.x / 32, h = blockIdx.y % n.H;
+  const int b0 = blockIdx.y / n.H, item = int(blockIdx.x) * 32 + lane, items = n.M * n.D;
+  const index_t terms = index_t{batches} * splits;
+  float sum = 0;
+  if (item < items) {
+    const index_t begin = terms * segment / segments, end = terms * (segment + 1) / segments;
+#pragma unroll 8
+    for (index_t i = begin; i < end; ++i) {
+      const index_t b = b0 + i / splits, s = i % splits;
+      sum += parts[((b * n.H + h) * splits + s) * items + item];
+    }
+  }
+  found[segment][lane] = sum;
+  __syncthreads();
+  if (segment > 0 || item >= items) return;
+  for (int s = 1; s < segments; ++s) sum += found[s][lane];
+  put(grad.head(b0, h) + item / n.D * grad.s.row + item % n.D, sum * factor,
+      grad.mode == GradMode::accumulate);
+}
+
+}  // namespace
+
+void reduce_partials(const Sizes& n, const float* parts, int splits, float factor,
+                     const Grad& grad) {
+  if (!grad.wanted()) return;
+  const bool shared = grad.s.batch == 0;
+  const dim3 grid(unsigned(ceil_div(index_t{n.M} * n.D, 32)), unsigned(shared ? n.H : n.B * n.H));
+  reduce_kernel<<<grid, 32 * segments, 0, stream()>>>(n, parts, splits, factor, grad,
+                                                      shared ? n.B : 1);
+  check_launch("flare_reduce_partials");
+}
+
+}  // namespace flr::cuda::flare

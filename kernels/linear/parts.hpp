@@ -1,0 +1,42 @@
+// The parts of the dense layer that are kernels of their own.
+#pragma once
+
+#include "../common/stream.hpp"
+
+namespace flr::cuda::dense {
+
+/// Extents up to here are narrow: such products are bound by reading and writing the long matrix
+/// once, and are done without tensor cores.
+inline constexpr index_t narrow = 8;
+
+/// y[rows,n] (+)= act(a[rows,k] w + bias), w(q,j) at w[q·w_k + j·w_n]. bias and pre may be null.
+template <class T>
+struct ThinProduct {
+  index_t rows = 0, k = 0, n = 0;
+  const T *a = nullptr, *w = nullptr, *bias = nullptr;
+  index_t w_k = 0, w_n = 0;
+  Activation act = Activation::identity;
+  T *y = nullptr, *pre = nullptr;
+  bool accumulate = false;
+};
+
+/// k ≤ narrow: a thread holds its columns' weights and walks down the rows.
+template <class T>
+void thin_depth(const ThinProduct<T>& p);
+
+/// n ≤ narrow: a few lanes share a row of a. False if the weights are too many for shared memory.
+template <class T>
+bool thin_columns(const ThinProduct<T>& p);
+
+/// sums[s,cols] (+)= Σ over rows of narrow[r,s] · wide[r,cols] for s < terms ≤ narrow; `terms` = 0
+/// sums wide itself. `transposed` writes [cols,terms].
+template <class T>
+void thin_sums(index_t rows, index_t terms, index_t cols, const T* narrow_values, const T* wide,
+               compute_t<T>* sums, bool transposed, bool accumulate);
+
+/// y[i] (+)= Σ over parts, in order, of partials[part·n + i]. With cols > 0 element i = s·cols + j
+/// goes to j·(n / cols) + s.
+template <class C>
+void sum_parts(index_t parts, index_t n, const C* partials, C* y, index_t cols, bool accumulate);
+
+}  // namespace flr::cuda::dense

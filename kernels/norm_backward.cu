@@ -1,0 +1,209 @@
+// The gradient of layer norm and RMS norm.
+//
+//   x̂ = (x − mean)·rstd, g = dy w:
+//   dx = rstd (g − mean(g) − x̂ mean(g x̂)),  dw = Σ dy x̂,  db = Σ dy over the rows;
+// RMS norm has no mean, neither of x nor of g.
+//
+// Bound by memory: x and dy are read once, dx is written once. Rows lie in registers as in norm.cu.
+// Each lane keeps sums of dw and db for its columns over all rows that it sees; a block merges its
+// lanes and writes [2, cols] once; a second launch adds the blocks' parts in order. How many blocks
+// there are depends on the sizes only, so the sums have the same bits on every device.
+#include "common/rows.cuh"
+#include "table.hpp"
+
+namespace flr::cuda {
+namespace {
+
+template <class T>
+bool sums_wanted(const NormBackwardParams<T>& p) {
+  return p.dw_mode != GradMode::ignore || p.db_mode != GradMode::ignore;
+}
+
+/// Enough blocks for the chip, few enough that their partial sums stay a small part of the traffic.
+inline int backward_blocks(index_t rows, index_t rows_a_pass) {
+  const index_t passes = ceil_div(rows, rows_a_pass);
+  const index_t few = passes < 132 ? passes : 132;
+  const index_t many = rows / 128 < 1056 ? rows / 128 : 1056;
+  return int(few > many ? few : many);
+}
+
+/// Adds the sums of all lanes and warps of a block that hold the same columns; column c of dw goes
+/// to out[c] and of db to out[cols + c].
+template <class Layout, class C>
+__device__ void write_block_sums(C (&sums)[Layout::values], int cols, C* out, C* shared) {
+  if constexpr (Layout::lanes > 32) {
+#pragma unroll
+    for (int v = 0; v < Layout::values; ++v) {
+      const int c = Layout::column(v / Layout::width) + v % Layout::width;
+      if (c < cols) out[c] = sums[v];
+    }
+  } else {
+    const int warp = int(threadIdx.x) / 32;
+    __syncthreads();
+#pragma unroll
+    for (int v = 0; v < Layout::values; ++v) {
+#pragma unroll
+      for (int d = Layout::lanes; d < 32; d *= 2)
+        sums[v] += __shfl_xor_sync(0xffffffffu, sums[v], d);
+      const int c = Layout::column(v / Layout::width) + v % Layout::width;
+      if (int(threadIdx.x) % 32 < Layout::lanes) shared[warp * Layout::columns + c] = sums[v];
+    }
+    __syncthreads();
+    for (int c = int(threadIdx.x); c < cols; c += row_threads) {
+      C sum = 0;
+#pragma unroll
+      for (int w = 0; w < row_threads / 32; ++w) sum += shared[w * Layout::columns + c];
+      out[c] = sum;
+    }
+  }
+}
+
+template <class Layout, class T>
+__global__ void __launch_bounds__(row_threads)
+    norm_backward_rows(NormBackwardParams<T> p, compute_t<T>* partials) {
+  using C = compute_t<T>;
+  constexpr int values = Layout::values;
+  __shared__ C part[row_threads / 32];
+  __shared__ C merged[Layout::lanes > 32 ? 1 : row_threads / 32 * Layout::columns];
+  const int cols = int(p.cols);
+  const index_t step = index_t{gridDim.x} * Layout::rows;
+  const bool add = p.dx_mode == GradMode::accumulate;
+  C w[values], dw[values] = {}, db[values] = {};
+  load_columns<Layout>(p.w, cols, C(1), w);
+
+  RowPacks<Layout, T> next_x, next_dy;
+  const int in_block = int(threadIdx.x) / Layout::lanes;
+  index_t first = index_t{blockIdx.x} * Layout::rows;
+  next_x.load(p.x, first + in_block, p.rows, cols);
+  next_dy.load(p.dy, first + in_block, p.rows, cols);
+  for (; first < p.rows; first += step) {
+    const index_t row = first + in_block;
+    RowPacks<Layout, T> x = next_x, dy = next_dy;
+    next_x.load(p.x, row + step, p.rows, cols);
+    next_dy.load(p.dy, row + step, p.rows, cols);
+    const C rstd = row < p.rows ? p.rstd[row] : C(0);
+    const C mean = row < p.rows && !p.rms ? p.mean[row] : C(0);
+
+    C g_sum = 0, gx_sum = 0;
+#pragma unroll
+    for (int v = 0; v < values; ++v) {
+      const C d = dy.value(v), normed = (x.value(v) - mean) * rstd, g = d * w[v];
+      // Beyond the row's end dy is 0.
+      g_sum += g;
+      gx_sum += g * normed;
+      dw[v] += d * normed;
+      db[v] += d;
+    }
+    if (p.dx_mode == GradMode::ignore) continue;
+    const C g_mean = p.rms ? C(0) : group_sum<Layout::lanes>(g_sum, part) / C(cols);
+    const C gx_mean = group_sum<Layout::lanes>(gx_sum, part) / C(cols);
+    RowPacks<Layout, T> dx;
+    if (add) dx.load(p.dx, row, p.rows, cols);
+#pragma unroll
+    for (int v = 0; v < values; ++v) {
+      const C normed = (x.value(v) - mean) * rstd;
+      const C slope = (dy.value(v) * w[v] - g_mean - normed * gx_mean) * rstd;
+      dx.set(v, add ? dx.value(v) + slope : slope);
+    }
+    dx.store(p.dx, row, p.rows, cols);
+  }
+  if (!partials) return;
+  C* out = partials + index_t{blockIdx.x} * 2 * cols;
+  write_block_sums<Layout>(dw, cols, out, merged);
+  write_block_sums<Layout>(db, cols, out + cols, merged);
+}
+
+/// Rows too long for registers: a block a row, its sums of dw and db in memory. A thread meets only
+/// columns of its own there.
+template <class T>
+__global__ void __launch_bounds__(row_threads)
+    norm_backward_long_rows(NormBackwardParams<T> p, compute_t<T>* partials) {
+  using C = compute_t<T>;
+  __shared__ C part[row_threads / 32];
+  C* dw = partials ? partials + index_t{blockIdx.x} * 2 * p.cols : nullptr;
+  if (dw)
+    for (index_t j = threadIdx.x; j < p.cols; j += row_threads) dw[j] = dw[p.cols + j] = 0;
+  for (index_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
+    const T *x = p.x + row * p.cols, *dy = p.dy + row * p.cols;
+    const C rstd = p.rstd[row], mean = p.rms ? C(0) : p.mean[row];
+    C g_sum = 0, gx_sum = 0;
+    for (index_t j = threadIdx.x; j < p.cols; j += row_threads) {
+      const C d = to_compute(dy[j]), normed = (to_compute(x[j]) - mean) * rstd;
+      const C g = p.w ? d * p.w[j] : d;
+      g_sum += g;
+      gx_sum += g * normed;
+      if (!dw) continue;
+      dw[j] += d * normed;
+      dw[p.cols + j] += d;
+    }
+    if (p.dx_mode == GradMode::ignore) continue;
+    const C g_mean = p.rms ? C(0) : block_sum<row_threads>(g_sum, part) / C(p.cols);
+    const C gx_mean = block_sum<row_threads>(gx_sum, part) / C(p.cols);
+    for (index_t j = threadIdx.x; j < p.cols; j += row_threads) {
+      const C d = to_compute(dy[j]), normed = (to_compute(x[j]) - mean) * rstd;
+      const C g = p.w ? d * p.w[j] : d;
+      put(p.dx + row * p.cols + j, (g - g_mean - normed * gx_mean) * rstd,
+          p.dx_mode == GradMode::accumulate);
+    }
+  }
+}
+
+/// dw and db from the parts [parts, 2, cols]: 32 columns a block; thread row y adds parts y, y +
+/// 32, …, and the 32 sums are added in order.
+template <class T>
+__global__ void __launch_bounds__(1024)
+    merge_columns(NormBackwardParams<T> p, const compute_t<T>* partials, int parts) {
+  using C = compute_t<T>;
+  __shared__ C sums[32][33];
+  const index_t column = index_t{blockIdx.x} * 32 + threadIdx.x, columns = 2 * p.cols;
+  C sum = 0;
+  if (column < columns) {
+#pragma unroll 4
+    for (int i = int(threadIdx.y); i < parts; i += 32) sum += partials[i * columns + column];
+  }
+  sums[threadIdx.y][threadIdx.x] = sum;
+  __syncthreads();
+  if (threadIdx.y > 0 || column >= columns) return;
+  C total = 0;
+#pragma unroll
+  for (int y = 0; y < 32; ++y) total += sums[y][threadIdx.x];
+  const bool is_w = column < p.cols;
+  const GradMode mode = is_w ? p.dw_mode : p.db_mode;
+  if (mode != GradMode::ignore)
+    put(is_w ? p.dw + column : p.db + (column - p.cols), total, mode == GradMode::accumulate);
+}
+
+}  // namespace
+
+template <class T>
+void norm_backward(const NormBackwardParams<T>& p) {
+  using C = compute_t<T>;
+  check(p.rows >= 0 && p.cols >= 1,
+        "[norm_backward] expected rows of 1 element or more; got [{}, {}]", p.rows, p.cols);
+  const bool sums = sums_wanted(p);
+  if (!sums && (p.dx_mode == GradMode::ignore || p.rows == 0)) return;
+  index_t rows_a_pass = 1;
+  const bool aligned = aligned_16(p.x, p.dy, p.dx_mode == GradMode::ignore ? nullptr : p.dx);
+  with_row_layout<T>(p.cols, aligned, [&](auto layout) { rows_a_pass = decltype(layout)::rows; });
+  const int blocks = backward_blocks(p.rows, rows_a_pass);  // 0 without rows: the sums are 0
+  const Scratch<C> partials(sums ? index_t{blocks} * 2 * p.cols : 0);
+  C* const out = sums ? partials.data() : nullptr;
+  if (blocks > 0) {
+    const bool in_registers = with_row_layout<T>(p.cols, aligned, [&](auto layout) {
+      using Layout = decltype(layout);
+      norm_backward_rows<Layout><<<unsigned(blocks), row_threads, 0, stream()>>>(p, out);
+    });
+    if (!in_registers)
+      norm_backward_long_rows<<<unsigned(blocks), row_threads, 0, stream()>>>(p, out);
+    check_launch("norm_backward");
+  }
+  if (!sums) return;
+  merge_columns<<<unsigned(ceil_div(2 * p.cols, 32)), dim3(32, 32), 0, stream()>>>(p, out, blocks);
+  check_launch("norm_backward sums");
+}
+
+template void norm_backward(const NormBackwardParams<float>&);
+template void norm_backward(const NormBackwardParams<double>&);
+template void norm_backward(const NormBackwardParams<bf16>&);
+
+}  // namespace flr::cuda

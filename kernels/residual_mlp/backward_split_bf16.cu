@@ -1,0 +1,113 @@
+// The residual MLP's backward pass in bf16 for any width, two launches for a chunk of rows.
+//
+//   chain: forward again, dP_i = dA_i ∘ act'(P_i), dA_{i-1} = dA_i + dP_i W_i, dx
+//   weight gradients: dW_i = Σ dP_iᵀ A_{i-1}, db_i = Σ dP_i
+// From C = 80 on the gradients of all weights do not fit beside the weights on one multiprocessor,
+// so the chain writes both operands of every dW to global memory and a second kernel multiplies
+// them. A chunk is short enough (43 MB at C = 128, L = 3, 17k rows) that they are mostly still in
+// L2. In the second kernel a warp takes one piece of one layer's dW over one range of row tiles,
+// straight from global memory into fragments; ranges keep their partial sums from chunk to chunk.
+#include "backward_bf16.cuh"
+#include "chain_bf16.cuh"
+
+namespace flr::cuda::mlp {
+namespace {
+
+constexpr int warps = 8;
+
+template <int Hid, bool Gelu>
+__global__ void __launch_bounds__(warps * 32, 1)
+    chain_kernel(const __grid_constant__ ResidualMlpBackwardParams<bf16> p,
+                 Operands<Width<Hid>::tiles> operands, index_t first_row, int blocks_of_rows,
+                 int slots) {
+  extern __shared__ uint4 shared[];
+  const Weights<Hid, ResidualMlpBackwardParams<bf16>> weights(p, shared, slots);
+  for (int b = blockIdx.x; b < blocks_of_rows; b += gridDim.x) {
+    const int tile = b * warps + threadIdx.x / 32;
+    backward_chain<Hid, Gelu>(p, weights, operands, tile, first_row + index_t{tile} * 16);
+  }
+}
+
+/// A warp's piece of dW in column tiles of 16: as large as its registers allow, and a divisor.
+template <int Hid>
+struct Piece {
+  static constexpr int tiles = Width<Hid>::tiles;
+  static constexpr int m = Hid == 80 ? 1 : 2;
+  static constexpr int n = Hid == 80 ? 5 : Hid == 96 ? 3 : Hid == 32 ? 2 : 4;
+  static constexpr int count = (tiles / m) * (tiles / n);
+  static_assert(tiles % m == 0 && tiles % n == 0);
+};
+
+template <int Hid>
+__global__ void __launch_bounds__(warps * 32)
+    weights_kernel(const __grid_constant__ ResidualMlpBackwardParams<bf16> p,
+                   Operands<Width<Hid>::tiles> operands, int used, int splits, float* partials,
+                   bool accumulate) {
+  using P = Piece<Hid>;
+  const int item = blockIdx.x * warps + threadIdx.x / 32;
+  const int piece = item % P::count, l = item / P::count % (p.layers + 2);
+  const int split = item / P::count / (p.layers + 2);
+  if (split >= splits) return;
+  const int o = piece / (P::tiles / P::n) * P::m, k = piece % (P::tiles / P::n) * P::n;
+  const int in = layer_in(p, l), out = layer_out(p, l);
+  if (o * 16 >= out || k * 16 >= in) return;
+  const int begin = int(index_t{used} * split / splits);
+  const int end = int(index_t{used} * (split + 1) / splits);
+  WeightTile<P::m, P::n> sums;
+#pragma unroll 2
+  for (int tile = begin; tile < end; ++tile)
+    sums.add(operands.gradient(l, tile) + o * 32, operands.input(l, tile) + k * 32, k == 0);
+  sums.write(partials + index_t{split} * partial_size(p) + partial_offset(p, l), out, in, o * 16,
+             k * 16, k == 0, accumulate);
+}
+
+template <int Hid>
+int splits_for(const ResidualMlpBackwardParams<bf16>& p) {
+  const index_t row_tiles = smaller(chunk_row_tiles, ceil_div(p.rows, 128) * warps);
+  // Two blocks' worth of warps on each of 132 multiprocessors, ranges of four row tiles at least.
+  const index_t want = larger(1, 132 * 2 * warps / (Piece<Hid>::count * (p.layers + 2)));
+  return int(larger(1, smaller(want, row_tiles / 4)));
+}
+
+template <int Hid, bool Gelu>
+void launch(const ResidualMlpBackwardParams<bf16>& p, float* partials, int splits) {
+  using Staged = Weights<Hid, ResidualMlpBackwardParams<bf16>>;
+  using Words = Operands<Width<Hid>::tiles>;
+  const bool resident = Staged::shared_bytes(p.layers + 2, p.layers) <= max_shared_bytes();
+  const int slots = resident ? p.layers + 2 : 1, bytes = Staged::shared_bytes(slots, p.layers);
+  const auto chain = chain_kernel<Hid, Gelu>;
+  allow_shared(chain, bytes, "residual_mlp_backward");
+  const index_t row_tiles = smaller(chunk_row_tiles, ceil_div(p.rows, 128) * warps);
+  const index_t words = Words::words(p.layers, row_tiles);
+  Scratch<uint4> room(2 * words);  // inputs, then gradients
+  const Words operands{room.data(), room.data() + words, int(row_tiles)};
+  const int items = splits * (p.layers + 2) * Piece<Hid>::count;
+  for (index_t row = 0; row < p.rows; row += chunk_row_tiles * 16) {
+    const int blocks = int(ceil_div(smaller(p.rows - row, chunk_row_tiles * 16), 128));
+    const unsigned grid = unsigned(smaller(blocks, multiprocessors()));
+    chain<<<grid, warps * 32, bytes, stream()>>>(p, operands, row, blocks, slots);
+    check_launch("residual_mlp_backward");
+    weights_kernel<Hid><<<unsigned(ceil_div(items, warps)), warps * 32, 0, stream()>>>(
+        p, operands, blocks * warps, splits, partials, row > 0);
+    check_launch("residual_mlp_backward");
+  }
+}
+
+}  // namespace
+
+int split_backward_splits(const ResidualMlpBackwardParams<bf16>& p) {
+  int splits = 1;
+  with_bf16_width(p.hid, [&](auto hid) { splits = splits_for<hid()>(p); });
+  return splits;
+}
+
+void split_backward(const ResidualMlpBackwardParams<bf16>& p, float* partials, int splits) {
+  with_bf16_width(p.hid, [&](auto hid) {
+    if (p.act == Activation::gelu_tanh)
+      launch<hid(), true>(p, partials, splits);
+    else
+      launch<hid(), false>(p, partials, splits);
+  });
+}
+
+}  // namespace flr::cuda::mlp

@@ -1,0 +1,238 @@
+// One warp's rows of a bf16 residual MLP, in registers, through layers whose weights lie in shared
+// memory.
+//
+// 16 rows × 16 columns are the A fragment of one m16n8k16 product (mma.cuh), four registers:
+//   [0] rows g, columns 2t, 2t+1   [1] rows g+8, the same   [2], [3] the same for columns + 8
+// which is also how two neighbouring 16×8 accumulators hold them. So the result of a layer, rounded
+// to bf16, is the operand of the next without leaving its thread.
+//
+// Weights keep their layout, [out, in], each row followed by 16 bytes, so that the eight 16-byte
+// rows of an ldmatrix fall into different banks. ldmatrix gives the operand of x Wᵀ, its
+// transposing form that of dy W.
+#pragma once
+
+#include "../common/device.cuh"
+#include "../common/mma.cuh"
+
+namespace flr::cuda::mlp {
+
+/// 16 rows of Tiles·16 columns.
+template <int Tiles>
+using Rows = std::uint32_t[Tiles][4];
+
+template <int Hid>
+struct Width {
+  static constexpr int tiles = Hid / 16;           ///< column tiles of 16
+  static constexpr int stride = Hid + 8;           ///< of a weight's rows in shared memory
+  static constexpr int slot = Hid * stride;        ///< elements of a layer's weight there
+  static constexpr int group = tiles % 2 ? 1 : 2;  ///< column tiles computed together
+};
+
+/// Copies w [n,k] to shared memory; columns and rows up to the next multiple of 16 become 0.
+__device__ inline void stage_weight(bf16* to, int stride, const bf16* w, int n, int k) {
+  const int n_pad = (n + 15) / 16 * 16, chunks = (k + 15) / 16 * 2;
+  const bool whole = k % 8 == 0 && reinterpret_cast<std::uintptr_t>(w) % 16 == 0;
+  for (int i = threadIdx.x; i < n_pad * chunks; i += blockDim.x) {
+    const int row = i / chunks, col = i % chunks * 8;
+    Pack<bf16, 8> v;
+    if (row < n && col < k) {
+      if (whole) {
+        v = *reinterpret_cast<const Pack<bf16, 8>*>(w + row * k + col);
+      } else {
+#pragma unroll
+        for (int j = 0; j < 8; ++j)
+          if (col + j < k) v.v[j] = w[row * k + col + j];
+      }
+    }
+    *reinterpret_cast<Pack<bf16, 8>*>(to + row * stride + col) = v;
+  }
+}
+
+/// The weights of all layers in shared memory, or one slot that is refilled before each use.
+/// Every thread of the block must come to every call.
+template <int Hid, class P>
+struct Weights {
+  const P& p;
+  bf16* slots;
+  float* bias;  ///< [L+2, Hid], 0 behind a layer's width
+  bool resident;
+
+  __device__ Weights(const P& p, void* shared, int count)
+      : p(p),
+        slots(static_cast<bf16*>(shared)),
+        bias(reinterpret_cast<float*>(slots + count * Width<Hid>::slot)),
+        resident(count == p.layers + 2) {
+    for (int l = 0; l < p.layers + 2; ++l) {
+      if (resident) stage(l, slots + l * Width<Hid>::slot);
+      const int n = l == p.layers + 1 ? int(p.out) : Hid;
+      for (int i = threadIdx.x; i < Hid; i += blockDim.x)
+        bias[l * Hid + i] = i < n ? to_compute(p.b[l][i]) : 0.f;
+    }
+    __syncthreads();
+  }
+  __device__ void stage(int l, bf16* to) const {
+    stage_weight(to, Width<Hid>::stride, p.w[l], l == p.layers + 1 ? int(p.out) : Hid,
+                 l == 0 ? int(p.in) : Hid);
+  }
+  __device__ const bf16* layer(int l) const {
+    if (resident) return slots + l * Width<Hid>::slot;
+    __syncthreads();
+    stage(l, slots);
+    __syncthreads();
+    return slots;
+  }
+  static int shared_bytes(int count, int layers) {
+    return count * Width<Hid>::slot * int(sizeof(bf16)) + (layers + 2) * Hid * int(sizeof(float));
+  }
+};
+
+/// Two B fragments (16 × 16) of the product with w (see above): columns n, rows k of the operand.
+template <bool Transposed>
+__device__ inline void load_weight(std::uint32_t (&b)[4], const bf16* w, int stride, int n, int k) {
+  const int lane = threadIdx.x % 32, low = lane % 8, second = lane / 8 % 2 * 8,
+            upper = lane / 16 * 8;
+  const bf16* at = Transposed ? w + (k + second + low) * stride + n + upper
+                              : w + (n + upper + low) * stride + k + second;
+  const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(at));
+  if constexpr (Transposed)
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3])
+                 : "r"(address)
+                 : "memory");
+  else
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3])
+                 : "r"(address)
+                 : "memory");
+}
+
+/// Accumulators of `group` column tiles, two 16×8 each. Register q of Rows holds the values
+/// [q / 2][q % 2 · 2] and the one after it.
+template <int Hid>
+using Sums = float[Width<Hid>::group][2][4];
+
+/// sums += a · op(w), for the column tiles from `first`, over `used` column tiles of a; M times 16
+/// rows share what is read of w.
+template <bool Transposed, int Hid, int M>
+__device__ inline void multiply(Sums<Hid> (&sums)[M], const Rows<Width<Hid>::tiles> (&a)[M],
+                                const bf16* w, int first, int used) {
+  using W = Width<Hid>;
+#pragma unroll
+  for (int k = 0; k < W::tiles; ++k) {
+    if (k >= used) break;
+#pragma unroll
+    for (int j = 0; j < W::group; ++j) {
+      std::uint32_t b[4];
+      load_weight<Transposed>(b, w, W::stride, (first + j) * 16, k * 16);
+#pragma unroll
+      for (int m = 0; m < M; ++m) {
+        mma_k16(sums[m][j][0], a[m][k], b[0], b[1]);
+        mma_k16(sums[m][j][1], a[m][k], b[2], b[3]);
+      }
+    }
+  }
+}
+
+/// Two neighbours in row `row` of [rows, cols]; 0 outside. `pairs`: they are one aligned word.
+__device__ inline std::uint32_t load_pair(const bf16* x, index_t row, index_t rows, int col,
+                                          int cols, bool pairs) {
+  if (row >= rows || col >= cols) return 0;
+  const bf16* at = x + row * cols + col;
+  if (pairs) return *reinterpret_cast<const std::uint32_t*>(at);
+  return at[0].bits | (col + 1 < cols ? std::uint32_t(at[1].bits) << 16 : 0u);
+}
+__device__ inline void store_pair(bf16* y, index_t row, index_t rows, int col, int cols, bool pairs,
+                                  float low, float high, bool accumulate) {
+  if (row >= rows || col >= cols) return;
+  bf16* at = y + row * cols + col;
+  if (pairs) {
+    auto* word = reinterpret_cast<std::uint32_t*>(at);
+    if (accumulate) low += low_bf16(*word), high += high_bf16(*word);
+    *word = pack_bf16(low, high);
+  } else {
+    put<bf16>(at, low, accumulate);
+    if (col + 1 < cols) put<bf16>(at + 1, high, accumulate);
+  }
+}
+__device__ inline bool in_pairs(const bf16* x, int cols) {
+  return cols % 2 == 0 && reinterpret_cast<std::uintptr_t>(x) % 4 == 0;
+}
+
+/// Row and column of register q of column tile `tile` in this lane.
+__device__ inline int row_of(int q) {
+  return threadIdx.x % 32 / 4 + q % 2 * 8;
+}
+__device__ inline int col_of(int tile, int q) {
+  return tile * 16 + q / 2 * 8 + int(threadIdx.x) % 4 * 2;
+}
+
+template <int Tiles>
+__device__ inline void load_rows(Rows<Tiles>& a, const bf16* x, index_t row, index_t rows,
+                                 int cols) {
+  const bool pairs = in_pairs(x, cols);
+#pragma unroll
+  for (int k = 0; k < Tiles; ++k)
+#pragma unroll
+    for (int q = 0; q < 4; ++q)
+      a[k][q] = load_pair(x, row + row_of(q), rows, col_of(k, q), cols, pairs);
+}
+
+/// Sets the accumulators to what a layer adds to the product: its bias, or rows, or nothing.
+template <int Hid>
+__device__ inline void start(Sums<Hid>& sums, const float* bias, int first) {
+#pragma unroll
+  for (int j = 0; j < Width<Hid>::group; ++j)
+#pragma unroll
+    for (int q = 0; q < 4; ++q) {
+      const float2 b = *reinterpret_cast<const float2*>(bias + col_of(first + j, q));
+      sums[j][q / 2][q % 2 * 2] = b.x, sums[j][q / 2][q % 2 * 2 + 1] = b.y;
+    }
+}
+template <int Hid>
+__device__ inline void start(Sums<Hid>& sums, const Rows<Width<Hid>::tiles>& a, int first,
+                             bool add) {
+#pragma unroll
+  for (int j = 0; j < Width<Hid>::group; ++j)
+#pragma unroll
+    for (int q = 0; q < 4; ++q) {
+      sums[j][q / 2][q % 2 * 2] = add ? low_bf16(a[first + j][q]) : 0.f;
+      sums[j][q / 2][q % 2 * 2 + 1] = add ? high_bf16(a[first + j][q]) : 0.f;
+    }
+}
+
+/// The accumulators as rows, rounded.
+template <int Hid>
+__device__ inline void round_sums(Rows<Width<Hid>::tiles>& a, const Sums<Hid>& sums, int first) {
+#pragma unroll
+  for (int j = 0; j < Width<Hid>::group; ++j)
+#pragma unroll
+    for (int q = 0; q < 4; ++q)
+      a[first + j][q] = pack_bf16(sums[j][q / 2][q % 2 * 2], sums[j][q / 2][q % 2 * 2 + 1]);
+}
+
+/// One layer: a ← f(W a + b), a column tile at a time: f(m, tile, value [q][2], new registers).
+template <int Hid, int M, class F>
+__device__ inline void layer(Rows<Width<Hid>::tiles> (&a)[M], const bf16* w, const float* bias,
+                             int used, F&& f) {
+  using W = Width<Hid>;
+  Rows<W::tiles> next[M];
+#pragma unroll
+  for (int first = 0; first < W::tiles; first += W::group) {
+    Sums<Hid> sums[M];
+#pragma unroll
+    for (int m = 0; m < M; ++m) start<Hid>(sums[m], bias, first);
+    multiply<false, Hid>(sums, a, w, first, used);
+#pragma unroll
+    for (int m = 0; m < M; ++m)
+#pragma unroll
+      for (int j = 0; j < W::group; ++j) f(m, first + j, sums[m][j], next[m][first + j]);
+  }
+#pragma unroll
+  for (int m = 0; m < M; ++m)
+#pragma unroll
+    for (int k = 0; k < W::tiles; ++k)
+#pragma unroll
+      for (int q = 0; q < 4; ++q) a[m][k][q] = next[m][k][q];
+}
+
+}  // namespace flr::cuda::mlp

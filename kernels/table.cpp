@@ -1,0 +1,51 @@
+// The CUDA table, for each scalar type.
+#include "table.hpp"
+
+#include "runtime.hpp"
+
+namespace flr::cuda {
+
+template <class T>
+const Backend<T>& table() {
+  static const Backend<T> entries{
+      .fill = fill<T>,
+      .copy = copy<T>,
+      .map = map<T>,
+      .reduce = reduce<T>,
+      .gemm = gemm<T>,
+      .linear = linear<T>,
+      .linear_backward = linear_backward<T>,
+      .residual_mlp = residual_mlp<T>,
+      .residual_mlp_backward = residual_mlp_backward<T>,
+      .supports_residual_mlp = supports_residual_mlp<T>,
+      .norm = norm<T>,
+      .norm_backward = norm_backward<T>,
+      .softmax = softmax<T>,
+      .softmax_backward = softmax_backward<T>,
+      .sdpa = sdpa<T>,
+      .sdpa_backward = sdpa_backward<T>,
+      .embedding = embedding<T>,
+      .embedding_backward = embedding_backward<T>,
+      .gather = gather<T>,
+      .gather_backward = gather_backward<T>,
+      .cross_entropy = cross_entropy<T>,
+      .cross_entropy_backward = cross_entropy_backward<T>,
+      .relative_loss = relative_loss<T>,
+      .relative_loss_backward = relative_loss_backward<T>,
+      .random = random<T>,
+      .dropout = dropout<T>,
+      .update = update<T>,
+      .sum_squares = sum_squares<T>,
+      .ema = ema<T>,
+      .to_f32 = to_f32<T>,
+      .to_f64 = to_f64<T>,
+      .to_bf16 = to_bf16<T>,
+  };
+  return entries;
+}
+
+template const Backend<float>& table<float>();
+template const Backend<double>& table<double>();
+template const Backend<bf16>& table<bf16>();
+
+}  // namespace flr::cuda

@@ -1,0 +1,97 @@
+// Attention on the GPU: the general kernels and FLARE's shapes, against the CPU in double.
+#include "compare.hpp"
+
+using namespace cuda_test;
+
+namespace {
+
+struct Shapes {
+  index_t B, H, Nq, Nk, D, Dv;
+};
+
+template <class T>
+Tensor<T> call(const std::vector<Tensor<T>>& x, double scale, bool causal, const Tensor<std::uint8_t>& keep) {
+  SdpaOptions<T> o;
+  o.scale = scale, o.causal = causal;
+  if (keep.defined()) o.keep = keep.to(x[0].device());
+  if (x.size() > 3) o.bias = x[3];
+  return sdpa(x[0], x[1], x[2], o);
+}
+
+void check_sdpa(const Shapes& s, bool causal = false, bool keep = false, const Shape& bias = {},
+                bool shared_q = false, bool shared_k = false) {
+  std::vector<Tensor<double>> x{draw({shared_q ? 1 : s.B, s.H, s.Nq, s.D}),
+                                draw({shared_k ? 1 : s.B, s.H, s.Nk, s.D}),
+                                draw({s.B, s.H, s.Nk, s.Dv})};
+  if (!bias.empty()) x.push_back(draw(bias));
+  Tensor<std::uint8_t> mask;
+  if (keep) {
+    std::vector<std::uint8_t> kept(static_cast<std::size_t>(s.B * s.Nk));
+    for (std::size_t i = 0; i < kept.size(); ++i) kept[i] = i * i % 5 != 1;
+    if (s.B > 1) std::fill(kept.begin(), kept.begin() + s.Nk, std::uint8_t{0});  // sees nothing
+    mask = from_vector(kept, {s.B, s.Nk});
+  }
+  compare_all(fmt::format("sdpa B{} H{} Nq{} Nk{} D{} Dv{}{}{}{}{}{}", s.B, s.H, s.Nq, s.Nk, s.D, s.Dv,
+                          causal ? " causal" : "", keep ? " keep" : "", bias.empty() ? "" : " bias",
+                          shared_q ? " shared q" : "", shared_k ? " shared k" : ""),
+              [=](const auto& t) { return call(t, 1 / std::sqrt(double(s.D)), causal, mask); }, x, 99, 2e-5);
+}
+
+}  // namespace
+
+TEST_CASE("cuda sdpa: sizes and head dimensions") {
+  manual_seed(1);
+  for (index_t D : {2, 4, 8, 16, 24, 32, 64, 128})
+    for (auto [Nq, Nk] : {std::pair<index_t, index_t>{1, 1}, {31, 33}, {64, 128}, {130, 65}})
+      check_sdpa({2, 2, Nq, Nk, D, D});
+  check_sdpa({1, 2, 33, 70, 8, 24});
+  check_sdpa({2, 1, 65, 31, 128, 16});
+  if (!small()) {
+    check_sdpa({1, 2, 1025, 2049, 16, 16});
+    check_sdpa({1, 1, 2049, 1025, 64, 64});
+  }
+}
+
+TEST_CASE("cuda sdpa: causal, hidden keys, bias with gradient, shared operands") {
+  manual_seed(2);
+  for (index_t D : {8, 16, 64}) {
+    check_sdpa({2, 2, 65, 65, D, D}, true);
+    check_sdpa({2, 2, 33, 70, D, D}, true);
+    check_sdpa({2, 2, 70, 33, D, D}, true);  // the first queries see nothing
+    check_sdpa({2, 3, 40, 77, D, D}, false, true);
+    for (const Shape& bias : {Shape{2, 3, 40, 77}, Shape{1, 3, 40, 77}, Shape{2, 1, 1, 77}, Shape{1, 1, 40, 1}})
+      check_sdpa({2, 3, 40, 77, D, D}, false, true, bias);
+    check_sdpa({3, 2, 7, 100, D, D}, false, false, {}, true);
+    check_sdpa({3, 2, 100, 7, D, D}, false, false, {}, false, true);
+  }
+}
+
+TEST_CASE("cuda FLARE: gather and scatter with few latents and many tokens") {
+  manual_seed(3);
+  for (index_t D : {8, 16, 32, 64})
+    for (index_t M : {1, 7, 16, 64, 128, 200, 256})
+      for (index_t N : {1, 31, 33, 1025}) {
+        if (small() && (M > 64 || N > 100)) continue;
+        const index_t H = M == 64 ? 8 : 3, B = 2;
+        // Tokens as a network has them, [B,N,H,D] in memory.
+        const auto f = [=](const auto& t) {
+          const auto heads = [=](const auto& x) { return x.reshape({B, N, H, D}).permute({0, 2, 1, 3}); };
+          return flare_mixer(t[0], heads(t[1]), heads(t[2]), 1).permute({0, 2, 1, 3}).contiguous();
+        };
+        compare_all(fmt::format("flare D{} M{} N{} H{}", D, M, N, H), f,
+                    {draw({H, M, D}, 0.7), draw({B, N, H * D}, 0.7), draw({B, N, H * D})}, 99, 2e-5);
+      }
+  if (!small())
+    for (auto [M, N] : {std::pair<index_t, index_t>{2049, 3000}, {128, 70001}, {512, 5000}}) {
+      const auto f = [=](const auto& t) { return flare_mixer(t[0], t[1], t[2], 1); };
+      for (index_t D : {8, 16})
+        compare_all(fmt::format("flare D{} M{} N{}", D, M, N), f,
+                    {draw({2, M, D}, 0.7), draw({1, 2, N, D}, 0.7), draw({1, 2, N, D})}, 99, 2e-5);
+    }
+}
+
+TEST_CASE("cuda FLARE: large scores stay finite") {
+  manual_seed(4);
+  const auto f = [](const auto& t) { return flare_mixer(t[0], t[1], t[2], 1); };
+  compare_all("large scores", f, {draw({2, 33, 8}, 8), draw({1, 2, 500, 8}, 8), draw({1, 2, 500, 8})}, 99, 2e-4);
+}

@@ -1,0 +1,144 @@
+// Formulas, views, sums, products, norms, softmax, losses, embeddings on the GPU.
+#include "compare.hpp"
+
+using namespace cuda_test;
+
+TEST_CASE("cuda formulas: layouts, broadcasting, derivatives") {
+  manual_seed(1);
+  const auto f = [](const auto& x) { return map(silu(_1) * _2 + tanh(_3) * 0.5, x[0], x[1], x[2]); };
+  for (const Shape& s : {Shape{1}, Shape{31}, Shape{4, 33}, Shape{3, 5, 64}, Shape{2, 3, 4, 7}}) {
+    compare_all("same shapes " + s.str(), f, {draw(s), draw(s), draw(s)});
+    Shape row = s;
+    for (int a = 0; a + 1 < s.rank(); ++a) row[a] = 1;
+    compare_all("rows " + s.str(), f, {draw(s), draw(row), draw({1})});
+    Shape column = s;
+    column[-1] = 1;
+    compare_all("columns " + s.str(), f, {draw(s), draw(column), draw(s)});
+  }
+  const auto strided = [](const auto& x) { return map(_1 * _2, x[0].transpose(0, 1), x[1]); };
+  compare_all("transposed", strided, {draw({37, 65}), draw({65, 37})});
+  const auto every = [](const auto& x) {
+    return map(gelu(_1) + gelu_tanh(_1) + erf(_1) + softplus(_1) + elu(_1) + sigmoid(_1) + relu(_1) +
+                   exp(_1 * 0.1) + sin(_1) + cos(_1) + square(_1) + abs(_1) + sqrt(abs(_1) + 1) +
+                   log(abs(_1) + 1) + rsqrt(abs(_1) + 1) + where(_1 > 0.5, _1, _2) + min(_1, _2) +
+                   max(_1, 0.25) + pow(abs(_1) + 1, 1.5) + reciprocal(abs(_2) + 1) + sign(_2),
+               x[0], x[1]);
+  };
+  compare_all("every word", every, {draw({1001}), draw({1001})});
+}
+
+TEST_CASE("cuda views, copies and sums") {
+  manual_seed(2);
+  const auto moved = [](const auto& x) {
+    return concat<typename std::decay_t<decltype(x[0])>::value_type>(
+        {x[0].permute({2, 0, 1}).contiguous(), x[1]}, 1);
+  };
+  compare_all("permute, concat", moved, {draw({5, 33, 7}), draw({7, 2, 33})});
+  const auto cut = [](const auto& x) { return flip(roll(slice(x[0], 1, 3, 40, 2), 3, 1), 0); };
+  compare_all("slice, roll, flip", cut, {draw({6, 41, 3})});
+  for (const Shape& s : {Shape{1, 1}, Shape{1000, 3}, Shape{3, 10007}, Shape{70001, 64}, Shape{64, 70001}}) {
+    if (small() && s.numel() > 100000) continue;
+    for (int axis : {0, 1}) {
+      compare_all("sum " + s.str(), [=](const auto& x) { return sum(x[0], {axis}); }, {draw(s)});
+      compare_all("mean " + s.str(), [=](const auto& x) { return mean(x[0], {axis}, true); }, {draw(s)});
+      compare_all("max " + s.str(), [=](const auto& x) { return max(x[0], {axis}); }, {draw(s)});
+    }
+    compare_all("total " + s.str(), [=](const auto& x) { return sum(square(x[0])); }, {draw(s)});
+  }
+  compare_all("inner and outer", [](const auto& x) { return sum(x[0], {0, 2}); }, {draw({9, 17, 33})});
+}
+
+TEST_CASE("cuda products and dense layers") {
+  manual_seed(3);
+  const auto product = [](const auto& x) { return matmul(x[0], x[1]); };
+  for (auto [m, k, n] : {std::array<index_t, 3>{1, 1, 1}, {3, 5, 2}, {64, 64, 64}, {33, 130, 65}, {257, 8, 1}})
+    compare_all("matmul", product, {draw({m, k}), draw({k, n})});
+  compare_all("batched", product, {draw({3, 2, 7, 9}), draw({2, 9, 5})});
+  compare_all("transposed", [](const auto& x) { return matmul(transpose(x[0], 1, 2), transpose(x[1], 1, 2)); },
+              {draw({4, 9, 17}), draw({4, 6, 9})});
+  for (Activation act : {Activation::identity, Activation::gelu_tanh, Activation::gelu, Activation::silu,
+                         Activation::relu, Activation::tanh, Activation::sigmoid})
+    for (auto [rows, in, out] : {std::array<index_t, 3>{1, 2, 64}, {1000, 64, 64}, {333, 3, 16}, {129, 64, 1},
+                                 {70, 80, 80}, {65, 128, 512}})
+      compare_all(fmt::format("linear {}x{}->{}", rows, in, out),
+                  [=](const auto& x) { return linear(x[0], x[1], x[2], act); },
+                  {draw({rows, in}), draw({out, in}, 0.2), draw({out})});
+  if (!small())
+    compare_all("linear, many rows", [](const auto& x) { return linear(x[0], x[1], x[2], Activation::gelu_tanh); },
+                {draw({200001, 64}), draw({64, 64}, 0.1), draw({64})});
+}
+
+TEST_CASE("cuda residual MLP") {
+  manual_seed(4);
+  for (index_t hid : {32, 64, 96, 128, 256})
+    for (int layers : {0, 2, 3})
+      for (index_t rows : {1, 33, 1000})
+        for (auto [in, out] : {std::pair{hid, hid}, {index_t{2}, hid}, {hid, index_t{1}}}) {
+          if (rows == 1000 && hid > 128) continue;
+          std::vector<Tensor<double>> x{draw({rows, in})};
+          const double scale = 0.7 / std::sqrt(double(hid));
+          for (int l = 0; l < layers + 2; ++l) {
+            const index_t from = l == 0 ? in : hid, to = l == layers + 1 ? out : hid;
+            x.push_back(draw({to, from}, scale)), x.push_back(draw({to}, 0.3));
+          }
+          compare_all(fmt::format("residual_mlp {} rows {}->{}x{}->{}", rows, in, hid, layers, out),
+                      [](const auto& t) {
+                        std::decay_t<decltype(t)> w, b;
+                        for (std::size_t i = 1; i < t.size(); i += 2) w.push_back(t[i]), b.push_back(t[i + 1]);
+                        return residual_mlp(t[0], w, b, {true, true, Activation::gelu_tanh});
+                      },
+                      x);
+        }
+}
+
+TEST_CASE("cuda norms and softmax") {
+  manual_seed(5);
+  for (auto [rows, cols] : {std::pair<index_t, index_t>{1, 1}, {3, 7}, {1000, 64}, {77, 128}, {5, 4096}, {40001, 64}}) {
+    if (small() && rows > 2000) continue;
+    if (cols > 1)
+      compare_all("layer_norm", [](const auto& x) {
+        using T = typename std::decay_t<decltype(x[0])>::value_type;
+        return layer_norm(x[0], x[1].template to<compute_t<T>>(), x[2].template to<compute_t<T>>());
+      }, {draw({rows, cols}), draw({cols}), draw({cols})});
+    compare_all("rms_norm", [](const auto& x) {
+      using T = typename std::decay_t<decltype(x[0])>::value_type;
+      return rms_norm(x[0], x[1].template to<compute_t<T>>(), 1e-6);
+    }, {draw({rows, cols}), draw({cols})});
+    for (int axis : {0, 1}) {
+      compare_all("softmax", [=](const auto& x) { return softmax(x[0], axis); }, {draw({rows, cols}, 3)});
+      compare_all("log_softmax", [=](const auto& x) { return log_softmax(x[0], axis); }, {draw({rows, cols}, 3)});
+    }
+  }
+}
+
+TEST_CASE("cuda losses, embedding, gather") {
+  manual_seed(6);
+  for (index_t len : {1, 33, 20011}) {
+    compare_all("relative_l2", [](const auto& x) { return relative_l2(x[0], x[1]); }, {draw({3, len}), draw({3, len})});
+    compare_all("relative_l1", [](const auto& x) { return relative_l1(x[0], x[1]); }, {draw({3, len}), draw({3, len})});
+  }
+  std::vector<index_t> label, row;
+  for (index_t i = 0; i < 777; ++i) label.push_back(i % 11 == 3 ? -100 : (i * 7) % 10), row.push_back((i * i) % 23);
+  const auto labels = from_vector(label, {777}), rows = from_vector(row, {777});
+  compare_all("cross_entropy", [&](const auto& x) { return cross_entropy(x[0], labels.to(x[0].device())); },
+              {draw({777, 10}, 3)});
+  compare_all("embedding", [&](const auto& x) { return embedding(rows.to(x[0].device()), x[0], 4); }, {draw({23, 65})});
+  compare_all("gather", [&](const auto& x) {
+    return gather(x[0], 1, rows.reshape({3, 7, 37}).to(x[0].device()));
+  }, {draw({3, 30, 37})});
+  compare_all("bce", [](const auto& x) { return bce_with_logits(x[0], x[1]); }, {draw({50, 3}), rand<double>({50, 3})}, 1);
+}
+
+TEST_CASE("cuda draws the CPU's random numbers") {
+  for (index_t n : {1, 5, 1023, 100003}) {
+    manual_seed(7);
+    const auto cpu = rand<float>({n}).to_vector();
+    manual_seed(7);
+    CHECK(rand<float>({n}, Device::cuda).to_vector() == cpu);
+    manual_seed(8);
+    const auto normal = doubles(randn<double>({n}));
+    manual_seed(8);
+    CHECK(relative(doubles(randn<double>({n}, Device::cuda)), normal) < 1e-12);
+  }
+  compare_all("dropout", [](const auto& x) { manual_seed(9); return dropout(x[0], 0.3, true); }, {draw({1001})});
+}
