@@ -32,7 +32,23 @@ struct BackwardPlan {
   }
 };
 
-/// QueryStatistics of a call: lse, then delta.
+/// dy · y for as many rows as a vector has lanes.
+template <class T>
+Vec<T> row_products(const T* dy, index_t dy_row, const T* y, index_t y_row, index_t rows,
+                    index_t depth) {
+  alignas(64) T products[lanes<T> * lanes<T>] = {};
+  for (index_t r = 0; r < rows; ++r) {
+    const T *a = dy + r * dy_row, *b = y + r * y_row;
+    Vec<T> sum{};
+    index_t d = 0;
+    for (; d + lanes<T> <= depth; d += lanes<T>) sum = fma(load(a + d), load(b + d), sum);
+    store(products + r * lanes<T>, sum);
+    for (; d < depth; ++d) products[r * lanes<T>] += a[d] * b[d];
+  }
+  return simd::sum_each(products);
+}
+
+/// QueryStatistics of a call: lse and delta, [B·H][Nq] each.
 template <class T>
 void query_statistics(const SdpaBackwardParams<T>& p, T* lse, T* delta) {
   const SdpaParams<T>& f = p.f;
@@ -42,11 +58,15 @@ void query_statistics(const SdpaBackwardParams<T>& p, T* lse, T* delta) {
     const index_t unit = task / chunks, b = unit / f.H, h = unit % f.H;
     const T* y = head(static_cast<const T*>(f.o), f.os, b, h);
     const T* dy = head(p.dout, p.dos, b, h);
-    for (index_t i = task % chunks * grain, end = std::min(f.Nq, i + grain); i < end; ++i) {
-      T sum = 0;
-      for (index_t d = 0; d < f.Dv; ++d) sum += dy[i * p.dos.row + d] * y[i * f.os.row + d];
+    const index_t begin = task % chunks * grain, end = std::min(f.Nq, begin + grain);
+    for (index_t i = begin; i < end; i += lanes<T>) {
+      const index_t n = std::min<index_t>(lanes<T>, end - i), at = unit * f.Nq + i;
+      T sums[lanes<T>];
+      store(sums, row_products(dy + i * p.dos.row, p.dos.row, y + i * f.os.row, f.os.row, n, f.Dv));
+      std::copy_n(sums, n, delta + at);
+    }
+    for (index_t i = begin; i < end; ++i) {
       const index_t at = unit * f.Nq + i;
-      delta[at] = sum;
       lse[at] = f.lse[at] == -infinity<T> ? T(0) : f.lse[at] * log2_e<T>;
     }
   });
