@@ -12,8 +12,8 @@ namespace attention {
 /// of dq would be large, queries are taken in waves, and the parts collected after each. A function
 /// of the problem only.
 struct BackwardPlan {
-  static constexpr index_t least = 256;                     ///< keys or queries in a chunk
-  static constexpr index_t part_bytes = index_t{16} << 20;  ///< parts of dq, about
+  static constexpr index_t least = 256;                    ///< keys or queries in a chunk
+  static constexpr index_t part_bytes = index_t{4} << 20;  ///< parts of dq, about
   index_t keys, key_chunks, queries, query_chunks, wave;
 
   template <class T>
@@ -75,8 +75,8 @@ void query_statistics(const SdpaBackwardParams<T>& p, T* lse, T* delta) {
 }  // namespace attention
 
 /// Gradients of scaled dot-product attention; see SdpaBackwardParams. Needs f.o and f.lse. Working
-/// memory: two numbers a query, tens of megabytes of partial sums, and, where queries come in waves
-/// or keys are shared by batches or heads, the size of dk and dv.
+/// memory: two numbers a query, megabytes of partial sums, and, where keys are shared by batches or
+/// heads, the size of dk and dv for each.
 template <class T>
 void sdpa_backward(const SdpaBackwardParams<T>& p) {
   using namespace attention;
@@ -90,10 +90,9 @@ void sdpa_backward(const SdpaBackwardParams<T>& p) {
   if (p.dbias && p.dbias_mode != GradMode::ignore) bias_gradient(p, of_queries);
 
   const BackwardPlan plan(f);
-  const bool one_wave = plan.wave >= f.Nq;
-  const Gradient<T> dq(f, p.dq, p.dqs, p.dq_mode, plan.wave, f.D, plan.key_chunks, true);
-  const Gradient<T> dk(f, p.dk, p.dks, p.dk_mode, f.Nk, f.D, plan.query_chunks, one_wave);
-  const Gradient<T> dv(f, p.dv, p.dvs, p.dv_mode, f.Nk, f.Dv, plan.query_chunks, one_wave);
+  const Gradient<T> dq(f, p.dq, p.dqs, p.dq_mode, plan.wave, f.D, plan.key_chunks);
+  const Gradient<T> dk(f, p.dk, p.dks, p.dk_mode, f.Nk, f.D, plan.query_chunks);
+  const Gradient<T> dv(f, p.dv, p.dvs, p.dv_mode, f.Nk, f.Dv, plan.query_chunks);
   if (!dq.wanted() && !dk.wanted() && !dv.wanted()) return;
   const index_t at_once = std::min(plan.keys, keys_at_once(f));
   index_t wave = 0;
