@@ -2,7 +2,9 @@
 // results do not either; chunks are handed out to whoever is free.
 #pragma once
 
+#include <atomic>
 #include <cstdlib>
+#include <exception>
 
 #include "flr/core/shape.hpp"
 
@@ -15,8 +17,9 @@
 namespace flr {
 
 namespace detail {
-/// Calls run(context, i) for i in [0, chunks), on several threads; nested calls run serially.
-/// `run` must not throw.
+/// Calls run(context, i) for i in [0, chunks), on several threads; nested calls run serially. Where
+/// `run` throws, as a kernel without working memory does, no further chunk is begun, and the first
+/// exception caught leaves here when all threads are done.
 void parallel_run(index_t chunks, void (*run)(void*, index_t), void* context);
 int default_threads();
 inline int requested_threads = 0;
@@ -40,7 +43,7 @@ inline void set_num_threads(int threads) {
   detail::requested_threads = threads;
 }
 
-/// Runs body(i) for i in [0, chunks), in any order and on several threads. `body` must not throw.
+/// Runs body(i) for i in [0, chunks), in any order and on several threads. An exception ends it.
 template <class Body>
 inline void parallel_for(index_t chunks, Body&& body) {
   if (chunks <= 1) {
@@ -80,8 +83,18 @@ FLR_INLINE void parallel_run(index_t chunks, void (*run)(void*, index_t), void* 
     for (index_t i = 0; i < chunks; ++i) run(context, i);
     return;
   }
+  std::exception_ptr first;  // none may leave the parallel region
+  std::atomic<bool> failed = false;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (index_t i = 0; i < chunks; ++i) run(context, i);
+  for (index_t i = 0; i < chunks; ++i) {
+    if (failed.load(std::memory_order_relaxed)) continue;
+    try {
+      run(context, i);
+    } catch (...) {
+      if (!failed.exchange(true)) first = std::current_exception();
+    }
+  }
+  if (first) std::rethrow_exception(first);
 }
 #else
 FLR_INLINE int default_threads() { return 1; }

@@ -12,8 +12,8 @@ namespace attention {
 /// of dq would be large, queries are taken in waves, and the parts collected after each. A function
 /// of the problem only.
 struct BackwardPlan {
-  static constexpr index_t least = 256;                     ///< keys or queries in a chunk
-  static constexpr index_t part_bytes = index_t{16} << 20;  ///< parts of dq, about
+  static constexpr index_t least = 256;                    ///< keys or queries in a chunk
+  static constexpr index_t part_bytes = index_t{4} << 20;  ///< parts of dq, about
   index_t keys, key_chunks, queries, query_chunks, wave;
 
   template <class T>
@@ -32,7 +32,23 @@ struct BackwardPlan {
   }
 };
 
-/// QueryStatistics of a call: lse, then delta.
+/// dy · y for as many rows as a vector has lanes.
+template <class T>
+Vec<T> row_products(const T* dy, index_t dy_row, const T* y, index_t y_row, index_t rows,
+                    index_t depth) {
+  alignas(64) T products[lanes<T> * lanes<T>] = {};
+  for (index_t r = 0; r < rows; ++r) {
+    const T *a = dy + r * dy_row, *b = y + r * y_row;
+    Vec<T> sum{};
+    index_t d = 0;
+    for (; d + lanes<T> <= depth; d += lanes<T>) sum = fma(load(a + d), load(b + d), sum);
+    store(products + r * lanes<T>, sum);
+    for (; d < depth; ++d) products[r * lanes<T>] += a[d] * b[d];
+  }
+  return simd::sum_each(products);
+}
+
+/// QueryStatistics of a call: lse and delta, [B·H][Nq] each.
 template <class T>
 void query_statistics(const SdpaBackwardParams<T>& p, T* lse, T* delta) {
   const SdpaParams<T>& f = p.f;
@@ -42,11 +58,15 @@ void query_statistics(const SdpaBackwardParams<T>& p, T* lse, T* delta) {
     const index_t unit = task / chunks, b = unit / f.H, h = unit % f.H;
     const T* y = head(static_cast<const T*>(f.o), f.os, b, h);
     const T* dy = head(p.dout, p.dos, b, h);
-    for (index_t i = task % chunks * grain, end = std::min(f.Nq, i + grain); i < end; ++i) {
-      T sum = 0;
-      for (index_t d = 0; d < f.Dv; ++d) sum += dy[i * p.dos.row + d] * y[i * f.os.row + d];
+    const index_t begin = task % chunks * grain, end = std::min(f.Nq, begin + grain);
+    for (index_t i = begin; i < end; i += lanes<T>) {
+      const index_t n = std::min<index_t>(lanes<T>, end - i), at = unit * f.Nq + i;
+      T sums[lanes<T>];
+      store(sums, row_products(dy + i * p.dos.row, p.dos.row, y + i * f.os.row, f.os.row, n, f.Dv));
+      std::copy_n(sums, n, delta + at);
+    }
+    for (index_t i = begin; i < end; ++i) {
       const index_t at = unit * f.Nq + i;
-      delta[at] = sum;
       lse[at] = f.lse[at] == -infinity<T> ? T(0) : f.lse[at] * log2_e<T>;
     }
   });
@@ -55,8 +75,8 @@ void query_statistics(const SdpaBackwardParams<T>& p, T* lse, T* delta) {
 }  // namespace attention
 
 /// Gradients of scaled dot-product attention; see SdpaBackwardParams. Needs f.o and f.lse. Working
-/// memory: two numbers a query, tens of megabytes of partial sums, and, where queries come in waves
-/// or keys are shared by batches or heads, the size of dk and dv.
+/// memory: two numbers a query, megabytes of partial sums, and, where keys are shared by batches or
+/// heads, the size of dk and dv for each.
 template <class T>
 void sdpa_backward(const SdpaBackwardParams<T>& p) {
   using namespace attention;
@@ -70,10 +90,9 @@ void sdpa_backward(const SdpaBackwardParams<T>& p) {
   if (p.dbias && p.dbias_mode != GradMode::ignore) bias_gradient(p, of_queries);
 
   const BackwardPlan plan(f);
-  const bool one_wave = plan.wave >= f.Nq;
-  const Gradient<T> dq(f, p.dq, p.dqs, p.dq_mode, plan.wave, f.D, plan.key_chunks, true);
-  const Gradient<T> dk(f, p.dk, p.dks, p.dk_mode, f.Nk, f.D, plan.query_chunks, one_wave);
-  const Gradient<T> dv(f, p.dv, p.dvs, p.dv_mode, f.Nk, f.Dv, plan.query_chunks, one_wave);
+  const Gradient<T> dq(f, p.dq, p.dqs, p.dq_mode, plan.wave, f.D, plan.key_chunks);
+  const Gradient<T> dk(f, p.dk, p.dks, p.dk_mode, f.Nk, f.D, plan.query_chunks);
+  const Gradient<T> dv(f, p.dv, p.dvs, p.dv_mode, f.Nk, f.Dv, plan.query_chunks);
   if (!dq.wanted() && !dk.wanted() && !dv.wanted()) return;
   const index_t at_once = std::min(plan.keys, keys_at_once(f));
   index_t wave = 0;

@@ -21,8 +21,7 @@ class BackwardTask {
  public:
   BackwardTask(const SdpaBackwardParams<T>& p, const QueryStatistics<T>& statistics, index_t keys)
       : p_(p.f),
-        statistics_(statistics),
-        call_(p),
+        queries_(p, statistics),
         block_(p, keys),
         dk_(round_up(keys, tile_lanes<T>) * p.f.D),
         dv_(round_up(keys, tile_lanes<T>) * p.f.Dv),
@@ -38,31 +37,32 @@ class BackwardTask {
     block_.load_keys(b, h, j, n);
     std::fill_n(dk_.data(), dk.data ? round_up(n, tile_lanes<T>) * p_.D : 0, T(0));
     std::fill_n(dv_.data(), dv.data ? round_up(n, tile_lanes<T>) * p_.Dv : 0, T(0));
-    for (index_t r = i; r < end; r += tile_rows)
-      rows(b, h, r, std::min(tile_rows, end - r), dq.data ? dq.from(r - i) : dq, dk.data, dv.data);
+    for (index_t r = i; r < end; r += tile_rows) {
+      queries_.load_rows(b, h, r, std::min(tile_rows, end - r));
+      rows(dq.data ? dq.from(r - i) : dq, dk.data, dv.data);
+    }
     write(dk, dk_.data(), p_.D, n, p_.scale);
     write(dv, dv_.data(), p_.Dv, n, T(1));
   }
 
  private:
-  void rows(index_t b, index_t h, index_t i, index_t n, const GradientRows<T>& dq, bool want_k,
-            bool want_v) {
-    const T* q = head(p_.q, p_.qs, b, h) + i * p_.qs.row;
-    const T* dy = head(call_.dout, call_.dos, b, h) + i * call_.dos.row;
+  /// The queries just loaded against all keys of the block.
+  void rows(const GradientRows<T>& dq, bool want_k, bool want_v) {
+    const index_t n = queries_.count;
     T *const weight = weight_.data(), *const slope = dq.data || want_k ? slope_.data() : nullptr;
     const index_t sums = n * p_.D;
     if (dq.data) std::fill_n(dq_.data(), round_up(sums, lanes<T>) * lanes<T>, T(0));
-    for (index_t t = 0; t < block_.count() && !block_.beyond(t, i, n); t += tile_lanes<T>) {
-      block_.tile(statistics_, i, n, t, weight, slope);
+    for (index_t t = 0; t < block_.count() && !block_.beyond(t, queries_); t += tile_lanes<T>) {
+      block_.tile(queries_, t, weight, slope);
       const index_t vectors = block_.vectors(t);
       for_groups(vectors, [&](index_t vector, auto size) {
         constexpr int P = decltype(size)::value;
         const index_t lane = vector * lanes<T>;
         if (want_v)
-          accumulate<P>(weight + lane, tile_lanes<T>, n, dy, call_.dos.row, p_.Dv,
+          accumulate<P>(weight + lane, tile_lanes<T>, n, queries_.dy, p_.Dv, p_.Dv,
                         dv_.data() + t * p_.Dv + lane, tile_lanes<T>);
         if (want_k)
-          accumulate<P>(slope + lane, tile_lanes<T>, n, q, p_.qs.row, p_.D,
+          accumulate<P>(slope + lane, tile_lanes<T>, n, queries_.q, p_.D, p_.D,
                         dk_.data() + t * p_.D + lane, tile_lanes<T>);
       });
       if (dq.data)
@@ -85,8 +85,7 @@ class BackwardTask {
   }
 
   const SdpaParams<T>& p_;
-  const QueryStatistics<T>& statistics_;
-  const SdpaBackwardParams<T>& call_;
+  QueryRows<T> queries_;
   KeyBlock<T> block_;
   detail::Scratch<T> dk_, dv_;         ///< by tiles, [channel][tile_lanes]
   detail::Scratch<T> dq_;              ///< [row][channel], a vector each

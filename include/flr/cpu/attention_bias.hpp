@@ -26,6 +26,7 @@ void bias_gradient(const SdpaBackwardParams<T>& p, const QueryStatistics<T>& sta
     const index_t j1 = std::min(f.Nk, j0 + block_columns), i1 = std::min(f.Nq, i0 + block_rows);
     const index_t sum_rows = one_row ? 1 : i1 - i0;
     KeyBlock<T> keys(p, tile_lanes<T>);
+    QueryRows<T> rows(p, statistics);
     const detail::Scratch<T> sums(sum_rows * tile_lanes<T>), weight(tile_rows * tile_lanes<T>),
         slope(tile_rows * tile_lanes<T>);
     std::fill_n(sums.data(), sum_rows * tile_lanes<T>, T(0));
@@ -35,10 +36,10 @@ void bias_gradient(const SdpaBackwardParams<T>& p, const QueryStatistics<T>& sta
           const index_t n = std::min(tile_lanes<T>, j1 - j);
           keys.load_keys(b, h, j, n);
           for (index_t i = i0; i < i1; i += tile_rows) {
-            const index_t rows = std::min(tile_rows, i1 - i);
-            if (keys.beyond(0, i, rows)) continue;
-            keys.tile(statistics, i, rows, 0, weight.data(), slope.data());
-            for (index_t r = 0; r < rows; ++r) {
+            rows.load_rows(b, h, i, std::min(tile_rows, i1 - i));
+            if (keys.beyond(0, rows)) continue;
+            keys.tile(rows, 0, weight.data(), slope.data());
+            for (index_t r = 0; r < rows.count; ++r) {
               T* const sum = sums.data() + (one_row ? 0 : i - i0 + r) * tile_lanes<T>;
               for (index_t l = 0; l < n; ++l) sum[l] += slope[r * tile_lanes<T> + l];
             }

@@ -41,8 +41,9 @@ class ForwardBlock {
     key_end = std::min(key_end, visible_keys(p_, first_ + count_ - 1));
     for (index_t j = key_begin; j < key_end; j += key_block_) {
       const index_t rows = std::min(key_block_, key_end - j);
-      const T* k = pack(k_, p_.ks, p_.D, j, rows, rows_.data());
-      const T* v = pack(v_, p_.vs, p_.Dv, j, rows, rows_.data() + key_block_ * p_.D);
+      const T* k = pack_rows(k_ + j * p_.ks.row, p_.ks.row, rows, p_.D, rows_.data());
+      const T* v =
+          pack_rows(v_ + j * p_.vs.row, p_.vs.row, rows, p_.Dv, rows_.data() + key_block_ * p_.D);
       some_hidden_ = keep_ && std::find(keep_ + j, keep_ + j + rows, 0) != keep_ + j + rows;
       for_groups(lanes_ / width, [&](index_t vector, auto size) {
         tile<decltype(size)::value>(state, vector * width, j, rows, k, v);
@@ -51,14 +52,6 @@ class ForwardBlock {
   }
 
  private:
-  /// Rows without gaps: heads that interleave in memory would crowd a few sets of the cache.
-  const T* pack(const T* x, const HeadStrides& s, index_t depth, index_t j, index_t rows, T* to) {
-    x += j * s.row;
-    if (s.row == depth) return x;
-    for (index_t r = 0; r < rows; ++r) std::copy_n(x + r * s.row, depth, to + r * depth);
-    return to;
-  }
-
   /// Adds keys [j, j + rows) to the states of the P vectors of queries from `lane` on.
   template <int P>
   void tile(const ForwardState<T>& state, index_t lane, index_t j, index_t rows, const T* k,

@@ -29,7 +29,7 @@ class Gradient {
  public:
   /// `parts` tasks contribute to a row of a head; `rows` rows are collected at a time.
   Gradient(const SdpaParams<T>& p, T* to, const HeadStrides& s, GradMode mode, index_t rows,
-           index_t width, index_t parts, bool at_once)
+           index_t width, index_t parts)
       : to_(to),
         s_(s),
         mode_(mode),
@@ -40,7 +40,7 @@ class Gradient {
         parts_(parts),
         shared_b_(p.B != 1 && s.batch == 0),
         shared_h_(p.H != 1 && s.head == 0),
-        direct_(at_once && parts == 1 && !shared_b_ && !shared_h_),
+        direct_(parts == 1 && !shared_b_ && !shared_h_),
         memory_(wanted() && !direct_ ? p.B * p.H * parts * rows * width : 0) {}
 
   bool wanted() const { return mode_ != GradMode::ignore; }

@@ -11,8 +11,8 @@
 FLR_CPU_BEGIN
 namespace attention {
 
-/// Rows and lanes of a tile: two tiles are 12 KiB with AVX2.
-inline constexpr index_t tile_rows = 16;
+/// Rows and lanes of a tile: two tiles are 18 KiB with AVX2.
+inline constexpr index_t tile_rows = 24;
 template <class T>
 inline constexpr index_t tile_lanes = 12 * lanes<T>;
 
@@ -20,6 +20,35 @@ inline constexpr index_t tile_lanes = 12 * lanes<T>;
 template <class T>
 struct QueryStatistics {
   const T *lse, *delta;
+};
+
+/// Up to tile_rows queries of one head, packed.
+template <class T>
+class QueryRows {
+ public:
+  QueryRows(const SdpaBackwardParams<T>& p, const QueryStatistics<T>& statistics)
+      : p_(p),
+        statistics_(statistics),
+        q_memory_(tile_rows * p.f.D),
+        dy_memory_(tile_rows * p.f.Dv) {}
+
+  void load_rows(index_t b, index_t h, index_t i, index_t n) {
+    const SdpaParams<T>& f = p_.f;
+    const index_t at = (b * f.H + h) * f.Nq + i;
+    first = i, count = n, lse = statistics_.lse + at, delta = statistics_.delta + at;
+    q = pack_rows(head(f.q, f.qs, b, h) + i * f.qs.row, f.qs.row, n, f.D, q_memory_.data());
+    dy = pack_rows(head(p_.dout, p_.dos, b, h) + i * p_.dos.row, p_.dos.row, n, f.Dv,
+                   dy_memory_.data());
+  }
+
+  index_t first = 0, count = 0;
+  const T *q = nullptr, *dy = nullptr;  ///< [row][D] and [row][Dv]
+  const T *lse = nullptr, *delta = nullptr;
+
+ private:
+  const SdpaBackwardParams<T>& p_;
+  const QueryStatistics<T>& statistics_;
+  detail::Scratch<T> q_memory_, dy_memory_;
 };
 
 template <class T>
@@ -31,7 +60,6 @@ class KeyBlock {
   /// Room for up to `capacity` keys.
   KeyBlock(const SdpaBackwardParams<T>& p, index_t capacity)
       : p_(p.f),
-        call_(p),
         k_(round_up(capacity, tile_lanes<T>) * p.f.D),
         v_(round_up(capacity, tile_lanes<T>) * p.f.Dv),
         hidden_(round_up(capacity, tile_lanes<T>)) {}
@@ -63,48 +91,44 @@ class KeyBlock {
   /// Keys, scaled to give scores, and values of that tile: [channel][tile_lanes].
   const T* keys(index_t t) const { return k_.data() + t * p_.D; }
 
-  /// Whether no query before i + n sees a key of the tile at t, or of a later one.
-  bool beyond(index_t t, index_t i, index_t n) const {
-    return first_ + t >= visible_keys(p_, i + n - 1);
+  /// Whether none of the queries sees a key of the tile at t, or of a later one.
+  bool beyond(index_t t, const QueryRows<T>& rows) const {
+    return first_ + t >= visible_keys(p_, rows.first + rows.count - 1);
   }
 
-  /// P and, unless null, dS of queries [i, i + rows) and the tile at t, both [row][tile_lanes].
-  void tile(const QueryStatistics<T>& s, index_t i, index_t rows, index_t t, T* weight,
-            T* slope) const {
-    const T* q = head(p_.q, p_.qs, b_, h_) + i * p_.qs.row;
-    const T* dy = head(call_.dout, call_.dos, b_, h_) + i * call_.dos.row;
-    const index_t at = (b_ * p_.H + h_) * p_.Nq + i, n = vectors(t);
-    const T *const lse = s.lse + at, *const delta = s.delta + at;
-    bool restricted = p_.bias || n * width > count_ - t ||
-                      first_ + t + n * width > visible_keys(p_, i);
+  /// P and, unless null, dS of the queries and the tile at t, both [row][tile_lanes].
+  void tile(const QueryRows<T>& rows, index_t t, T* weight, T* slope) const {
+    const index_t n = vectors(t);
+    bool restricted =
+        p_.bias || n * width > count_ - t || first_ + t + n * width > visible_keys(p_, rows.first);
     if (p_.keep)
       for (index_t l = 0; l < n * width; ++l) restricted |= hidden_[t + l] != 0;
     for_groups(n, [&](index_t vector, auto size) {
       constexpr int P = decltype(size)::value;
       const index_t lane = vector * width;
-      T* const w = weight + lane;
-      if (restricted) {
-        dots<P>(q, p_.qs.row, rows, keys(t) + lane, tile_lanes<T>, p_.D,
-                [&](index_t r, int p, V score)
-                    FLR_LAMBDA_INLINE { store(w + r * tile_lanes<T> + p * width, score); });
-        restrict_tile<P>(i, rows, t + lane, w);
-        for (index_t r = 0; r < rows; ++r)
-          for (int p = 0; p < P; ++p) {
-            T* const x = w + r * tile_lanes<T> + p * width;
-            store(x, exp2_weight<T>(load(x) - splat(lse[r])));
-          }
-      } else {
-        dots<P>(q, p_.qs.row, rows, keys(t) + lane, tile_lanes<T>, p_.D,
-                [&](index_t r, int p, V score) FLR_LAMBDA_INLINE {
-                  store(w + r * tile_lanes<T> + p * width, exp2_weight<T>(score - splat(lse[r])));
-                });
+      const auto put = [&](index_t r, int p, V score) FLR_LAMBDA_INLINE {
+        store(weight + r * tile_lanes<T> + lane + p * width, score);
+      };
+      dots<P>(rows.q, p_.D, rows.count, keys(t) + lane, tile_lanes<T>, p_.D, put);
+      if (restricted) restrict_tile<P>(rows.first, rows.count, t + lane, weight + lane);
+    });
+    // Apart from the products: together, their constants would crowd the sums out of registers.
+    for (index_t r = 0; r < rows.count; ++r) {
+      const V zero = splat(rows.lse[r]);
+      for (index_t lane = 0; lane < n * width; lane += width) {
+        T* const x = weight + r * tile_lanes<T> + lane;
+        store(x, exp2_weight<T>(load(x) - zero));
       }
-      if (slope)
-        dots<P>(dy, call_.dos.row, rows, v_.data() + t * p_.Dv + lane, tile_lanes<T>, p_.Dv,
-                [&](index_t r, int p, V dp) FLR_LAMBDA_INLINE {
-                  const index_t x = r * tile_lanes<T> + p * width;
-                  store(slope + lane + x, load(w + x) * (dp - splat(delta[r])));
-                });
+    }
+    if (!slope) return;
+    for_groups(n, [&](index_t vector, auto size) {
+      constexpr int P = decltype(size)::value;
+      const index_t lane = vector * width;
+      const auto put = [&](index_t r, int p, V dp) FLR_LAMBDA_INLINE {
+        const index_t x = r * tile_lanes<T> + lane + p * width;
+        store(slope + x, load(weight + x) * (dp - splat(rows.delta[r])));
+      };
+      dots<P>(rows.dy, p_.Dv, rows.count, v_.data() + t * p_.Dv + lane, tile_lanes<T>, p_.Dv, put);
     });
   }
 
@@ -130,7 +154,6 @@ class KeyBlock {
   }
 
   const SdpaParams<T>& p_;
-  const SdpaBackwardParams<T>& call_;
   index_t b_ = 0, h_ = 0, first_ = 0, count_ = 0;
   detail::Scratch<T> k_, v_;   ///< by tiles, [channel][tile_lanes]
   detail::Scratch<T> hidden_;  ///< 1 for keys that the mask hides and for filling

@@ -24,6 +24,19 @@ FLR_ALWAYS_INLINE T* head(T* x, const HeadStrides& s, index_t b, index_t h) {
   return x + b * s.batch + h * s.head;
 }
 
+/// Rows without gaps: the rows themselves where they have none, a copy in `to` otherwise. Heads
+/// that interleave in memory would crowd a few sets of the first-level cache.
+template <class T>
+FLR_ALWAYS_INLINE const T* pack_rows(const T* x, index_t row, index_t n, index_t width, T* to) {
+  if (row == width) return x;
+  for (index_t r = 0; r < n; ++r) {  // by fours: rows are too short for a call each
+    index_t d = 0;
+    for (; d + 4 <= width; d += 4) std::memcpy(to + r * width + d, x + r * row + d, 4 * sizeof(T));
+    for (; d < width; ++d) to[r * width + d] = x[r * row + d];
+  }
+  return to;
+}
+
 /// How many keys, from the first on, query i may see (before the keep mask).
 template <class T>
 FLR_ALWAYS_INLINE index_t visible_keys(const SdpaParams<T>& p, index_t i) {

@@ -11,6 +11,17 @@
 
 #include "flr/cpu/isa.hpp"
 
+// A lambda that must become part of its caller.
+#define FLR_LAMBDA_INLINE __attribute__((always_inline))
+
+// Unrolls the loop that follows: arrays of vectors stay in registers only when every index is
+// known.
+#if defined(__clang__)
+#define FLR_UNROLL _Pragma("unroll")
+#else
+#define FLR_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 FLR_CPU_BEGIN
 namespace simd {
 
