@@ -128,6 +128,13 @@ void stage(void* dst, const void* src, index_t bytes) {
   ring->copy(dst, src, bytes);
 }
 
+index_t free_memory() {
+  stream();  // selects the device
+  std::size_t free = 0, total = 0;
+  check_cuda(cudaMemGetInfo(&free, &total), "asking for free memory");
+  return static_cast<index_t>(free) + pool_of(0)->stats().cached;
+}
+
 cudaStream_t stream() { return device().compute; }
 cudaStream_t copy_stream() { return device().copy; }
 int multiprocessors() { return device().properties.multiProcessorCount; }
@@ -143,6 +150,8 @@ void init() {
     r.pool = pool_of;
     r.copy = copy_between;
     r.stage = stage;
+    r.upload = upload;
+    r.free_memory = free_memory;
     r.synchronize = wait_for_all;
     r.describe = device_line;
     r.new_pool = new_pool;

@@ -16,6 +16,12 @@ const std::uint64_t* captured_random_step();
 /// A small copy from the host through pinned memory, in stream order (DeviceRuntime::stage).
 void stage(void* dst, const void* src, index_t bytes);
 
+/// A batch from the host through pinned memory, in stream order; the caller's memory is free when it
+/// returns, and the device is not waited for (upload.cpp).
+void upload(void* dst, const void* src, index_t bytes);
+/// Bytes that can still be allocated: free on the device, and kept by the pool.
+index_t free_memory();
+
 // Captured steps (capture.cpp), as DeviceRuntime has them.
 Pool* new_pool();
 void use_pool(Pool* pool);
