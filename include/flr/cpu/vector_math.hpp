@@ -99,7 +99,8 @@ FLR_ALWAYS_INLINE Vec<T> log(Vec<T> x) {
   constexpr int subnormal_shift = f32 ? 24 : 54;
   const Mask<T> tiny = x < std::numeric_limits<T>::min();
   const T lift = f32 ? T(16777216) : T(18014398509481984.0);
-  const Vec<T> scaled = select<T>(tiny, x * lift, x);
+  // Without the sign, which only leads to NaN below, the difference of the bits cannot overflow.
+  const Vec<T> scaled = vabs<T>(select<T>(tiny, x * lift, x));
   const Vec<T> root_half = splat(T(0.70710678118654752440));
   Mask<T> u = bits<Mask<T>>(scaled) - bits<Mask<T>>(root_half);
   const Mask<T> e = u >> detail::mantissa_bits<T>;
