@@ -5,8 +5,8 @@
 
 namespace flr::cuda::flare {
 
-/// Blocks along x so that, with `others` along y, the chip is full once; at least 1, at most
-/// `most`.
+/// Blocks along x so that, with `others` along y, all are resident at once: one block too many would
+/// be a second wave, and double the time. At least 1, at most `most`.
 template <class Kernel>
 unsigned resident_blocks(Kernel* kernel, int threads, int shared, index_t others, index_t most) {
   int per_processor = 0;
@@ -14,8 +14,8 @@ unsigned resident_blocks(Kernel* kernel, int threads, int shared, index_t others
                                                            std::size_t(shared)),
              "flare");
   const index_t all = index_t{multiprocessors()} * (per_processor > 0 ? per_processor : 1);
-  const index_t blocks = ceil_div(all, others > 0 ? others : 1);
-  return static_cast<unsigned>(blocks < most ? blocks : most > 0 ? most : 1);
+  const index_t fits = all / (others > 0 ? others : 1), blocks = fits < most ? fits : most;
+  return static_cast<unsigned>(blocks > 0 ? blocks : 1);
 }
 
 }  // namespace flr::cuda::flare
