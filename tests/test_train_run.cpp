@@ -475,3 +475,17 @@ TEST_CASE("without a guard, signals do what they did before") {
   }
   CHECK((handler() == before));
 }
+
+TEST_CASE("a closed terminal asks too, unless it was to be ignored") {
+  const auto asked = [](auto handler) {
+    return WEXITSTATUS(in_child([&] {
+      std::signal(SIGHUP, handler);
+      ::close(STDERR_FILENO);  // the terminal is gone
+      const InterruptGuard guard;
+      ::raise(SIGHUP);
+      ::_exit(guard.signal());
+    }));
+  };
+  CHECK(asked(SIG_DFL) == SIGHUP);
+  CHECK(asked(SIG_IGN) == 0);
+}

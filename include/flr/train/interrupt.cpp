@@ -39,11 +39,15 @@ InterruptGuard::InterruptGuard() {
   sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, &former_int_);
   ::sigaction(SIGTERM, &action, &former_term_);
+  // Under nohup the program is to outlive its terminal.
+  ::sigaction(SIGHUP, nullptr, &former_hup_);
+  if (former_hup_.sa_handler != SIG_IGN) ::sigaction(SIGHUP, &action, nullptr);
 }
 
 InterruptGuard::~InterruptGuard() {
   ::sigaction(SIGINT, &former_int_, nullptr);
   ::sigaction(SIGTERM, &former_term_, nullptr);
+  ::sigaction(SIGHUP, &former_hup_, nullptr);
   guarded = false;
 }
 

@@ -1,14 +1,14 @@
-// Ctrl-C: the first one asks for a clean stop, the second one ends the program.
+// Ctrl-C, kill or a closed terminal: the first asks for a clean stop, the second ends the program.
 #pragma once
 
 #include <csignal>
 
 namespace flr::train {
 
-/// While it lives, SIGINT and SIGTERM only set a flag, which a training loop looks at after each
-/// step to save a checkpoint and leave. A second signal ends the process at once, with the exit
-/// code 128 + signal; checkpoints are renamed into place, so even that loses nothing that was
-/// saved. At most one at a time.
+/// While it lives, SIGINT, SIGTERM and SIGHUP only set a flag, which a training loop looks at after
+/// each step to save a checkpoint and leave. A SIGHUP that was ignored stays so (nohup). A second
+/// signal ends the process at once, with the exit code 128 + signal; checkpoints are renamed into
+/// place, so even that loses nothing that was saved. At most one at a time.
 class InterruptGuard {
  public:
   InterruptGuard();
@@ -22,7 +22,7 @@ class InterruptGuard {
   int signal() const;
 
  private:
-  struct sigaction former_int_ = {}, former_term_ = {};
+  struct sigaction former_int_ = {}, former_term_ = {}, former_hup_ = {};
 };
 
 }  // namespace flr::train
