@@ -17,8 +17,9 @@ constexpr int warps = 8;
 
 /// Row tiles of 16 that a warp of the chain takes together. A block with all weights fills a
 /// multiprocessor, and with one tile a warp it is bound by reading them: 512 bytes for two
-/// products. Two tiles share what is read, where the registers allow it (at C = 128 some 50 values
-/// spill, once for 1300 products; a call for each activation would spill ten times as many).
+/// products. Two tiles share what is read, where the registers allow it (at C = 128 a few dozen
+/// spill beside the 640 loads of weights that are saved; a call for each activation would spill
+/// many more).
 template <int Hid, bool Gelu>
 inline constexpr int row_tiles = Hid == 96 || (Hid == 128 && Gelu) ? 2 : 1;
 
