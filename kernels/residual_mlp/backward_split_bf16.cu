@@ -4,9 +4,9 @@
 //   weight gradients: dW_i = Σ dP_iᵀ A_{i-1}, db_i = Σ dP_i
 // From C = 80 on the gradients of all weights do not fit beside the weights on one multiprocessor,
 // so the chain writes both operands of every dW to global memory and a second kernel multiplies
-// them. A chunk is short enough (43 MB at C = 128, L = 3, 17k rows) that they are mostly still in
-// L2. In the second kernel a warp takes one piece of one layer's dW over one range of row tiles,
-// straight from global memory into fragments; ranges keep their partial sums from chunk to chunk.
+// them. A chunk of 34k rows is 87 MB at C = 128, L = 3, of which L2 holds about half. In the second
+// kernel a warp takes one piece of one layer's dW over one range of row tiles, straight from global
+// memory into fragments; ranges keep their partial sums from chunk to chunk.
 #include "backward_bf16.cuh"
 #include "chain_bf16.cuh"
 
@@ -15,16 +15,27 @@ namespace {
 
 constexpr int warps = 8;
 
+/// Row tiles of 16 that a warp of the chain takes together. A block with all weights fills a
+/// multiprocessor, and with one tile a warp it is bound by reading them: 512 bytes for two
+/// products. Two tiles share what is read, where the registers allow it (at C = 128 a few dozen
+/// spill beside the 640 loads of weights that are saved; a call for each activation would spill
+/// many more).
+template <int Hid, bool Gelu>
+inline constexpr int row_tiles = Hid == 96 || (Hid == 128 && Gelu) ? 2 : 1;
+
 template <int Hid, bool Gelu>
 __global__ void __launch_bounds__(warps * 32, 1)
     chain_kernel(const __grid_constant__ ResidualMlpBackwardParams<bf16> p,
                  Operands<Width<Hid>::tiles> operands, index_t first_row, int blocks_of_rows,
-                 int slots) {
+                 int slots, int active) {
+  constexpr int M = row_tiles<Hid, Gelu>;
   extern __shared__ uint4 shared[];
   const Weights<Hid, ResidualMlpBackwardParams<bf16>> weights(p, shared, slots);
+  const int warp = threadIdx.x / 32;
+  if (warp >= active) return;  // only where no layer's weights are waited for
   for (int b = blockIdx.x; b < blocks_of_rows; b += gridDim.x) {
-    const int tile = b * warps + threadIdx.x / 32;
-    backward_chain<Hid, Gelu>(p, weights, operands, tile, first_row + index_t{tile} * 16);
+    const int tile = (b * active + warp) * M;
+    backward_chain<Hid, Gelu, M>(p, weights, operands, tile, first_row + index_t{tile} * 16);
   }
 }
 
@@ -63,32 +74,37 @@ __global__ void __launch_bounds__(warps * 32)
 
 template <int Hid>
 int splits_for(const ResidualMlpBackwardParams<bf16>& p) {
-  const index_t row_tiles = smaller(chunk_row_tiles, ceil_div(p.rows, 128) * warps);
+  const index_t tiles = smaller(chunk_row_tiles, ceil_div(p.rows, 16));
   // Two blocks' worth of warps on each of 132 multiprocessors, ranges of four row tiles at least.
   const index_t want = larger(1, 132 * 2 * warps / (Piece<Hid>::count * (p.layers + 2)));
-  return int(larger(1, smaller(want, row_tiles / 4)));
+  return int(larger(1, smaller(want, tiles / 4)));
 }
 
 template <int Hid, bool Gelu>
 void launch(const ResidualMlpBackwardParams<bf16>& p, float* partials, int splits) {
   using Staged = Weights<Hid, ResidualMlpBackwardParams<bf16>>;
   using Words = Operands<Width<Hid>::tiles>;
+  constexpr int M = row_tiles<Hid, Gelu>;
+  static_assert(chunk_row_tiles % (warps * M) == 0);
   const bool resident = Staged::shared_bytes(p.layers + 2, p.layers) <= max_shared_bytes();
   const int slots = resident ? p.layers + 2 : 1, bytes = Staged::shared_bytes(slots, p.layers);
   const auto chain = chain_kernel<Hid, Gelu>;
   allow_shared(chain, bytes, "residual_mlp_backward");
-  const index_t row_tiles = smaller(chunk_row_tiles, ceil_div(p.rows, 128) * warps);
-  const index_t words = Words::words(p.layers, row_tiles);
+  // Few rows are spread over more blocks.
+  int active = warps;
+  while (resident && active > 1 && ceil_div(p.rows, active * M * 16) < 128) active /= 2;
+  const index_t tiles = smaller(chunk_row_tiles, ceil_div(p.rows, warps * M * 16) * warps * M);
+  const index_t words = Words::words(p.layers, tiles);
   Scratch<uint4> room(2 * words);  // inputs, then gradients
-  const Words operands{room.data(), room.data() + words, int(row_tiles)};
+  const Words operands{room.data(), room.data() + words, int(tiles)};
   const int items = splits * (p.layers + 2) * Piece<Hid>::count;
   for (index_t row = 0; row < p.rows; row += chunk_row_tiles * 16) {
-    const int blocks = int(ceil_div(smaller(p.rows - row, chunk_row_tiles * 16), 128));
+    const int blocks = int(ceil_div(smaller(p.rows - row, chunk_row_tiles * 16), active * M * 16));
     const unsigned grid = unsigned(smaller(blocks, multiprocessors()));
-    chain<<<grid, warps * 32, bytes, stream()>>>(p, operands, row, blocks, slots);
+    chain<<<grid, warps * 32, bytes, stream()>>>(p, operands, row, blocks, slots, active);
     check_launch("residual_mlp_backward");
     weights_kernel<Hid><<<unsigned(ceil_div(items, warps)), warps * 32, 0, stream()>>>(
-        p, operands, blocks * warps, splits, partials, row > 0);
+        p, operands, blocks * active * M, splits, partials, row > 0);
     check_launch("residual_mlp_backward");
   }
 }

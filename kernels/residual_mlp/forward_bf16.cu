@@ -23,7 +23,7 @@ template <int Hid, bool Gelu>
 __global__ void __launch_bounds__(warps * 32)
     forward_kernel(const __grid_constant__ ResidualMlpParams<bf16> p, int slots, int active) {
   using W = Width<Hid>;
-  constexpr int M = row_tiles<Hid>;
+  constexpr int M = row_tiles<Hid>, G = W::group;
   extern __shared__ uint4 shared[];
   const Weights<Hid, ResidualMlpParams<bf16>> weights(p, shared, slots);
   const int warp = threadIdx.x / 32;
@@ -49,23 +49,24 @@ __global__ void __launch_bounds__(warps * 32)
           next[q] = pack_bf16(low, high);
         }
       };
-      layer<Hid>(a, weights.layer(l), weights.bias + l * Hid, l ? W::tiles : (in + 15) / 16, point);
+      layer<Hid, G>(a, weights.layer(l), weights.bias + l * Hid, l ? W::tiles : (in + 15) / 16,
+                    point);
     }
 
     const bf16* w = weights.layer(p.layers + 1);
     const float* bias = weights.bias + (p.layers + 1) * Hid;
     const bool pairs = in_pairs(p.y, out);
 #pragma unroll
-    for (int first = 0; first < W::tiles; first += W::group) {
+    for (int first = 0; first < W::tiles; first += G) {
       if (first * 16 >= out) break;
-      Sums<Hid> sums[M];
+      Sums<G> sums[M];
 #pragma unroll
-      for (int m = 0; m < M; ++m) start<Hid>(sums[m], bias, first);
+      for (int m = 0; m < M; ++m) start(sums[m], bias, first);
       multiply<false, Hid>(sums, a, w, first, W::tiles);
 #pragma unroll
       for (int m = 0; m < M; ++m)
 #pragma unroll
-        for (int j = 0; j < W::group; ++j)
+        for (int j = 0; j < G; ++j)
 #pragma unroll
           for (int q = 0; q < 4; ++q) {
             float low = sums[m][j][q / 2][q % 2 * 2], high = sums[m][j][q / 2][q % 2 * 2 + 1];

@@ -106,22 +106,22 @@ __device__ inline void load_weight(std::uint32_t (&b)[4], const bf16* w, int str
                  : "memory");
 }
 
-/// Accumulators of `group` column tiles, two 16×8 each. Register q of Rows holds the values
+/// Accumulators of G column tiles, two 16×8 each. Register q of Rows holds the values
 /// [q / 2][q % 2 · 2] and the one after it.
-template <int Hid>
-using Sums = float[Width<Hid>::group][2][4];
+template <int G>
+using Sums = float[G][2][4];
 
 /// sums += a · op(w), for the column tiles from `first`, over `used` column tiles of a; M times 16
 /// rows share what is read of w.
-template <bool Transposed, int Hid, int M>
-__device__ inline void multiply(Sums<Hid> (&sums)[M], const Rows<Width<Hid>::tiles> (&a)[M],
+template <bool Transposed, int Hid, int G, int M>
+__device__ inline void multiply(Sums<G> (&sums)[M], const Rows<Width<Hid>::tiles> (&a)[M],
                                 const bf16* w, int first, int used) {
   using W = Width<Hid>;
 #pragma unroll
   for (int k = 0; k < W::tiles; ++k) {
     if (k >= used) break;
 #pragma unroll
-    for (int j = 0; j < W::group; ++j) {
+    for (int j = 0; j < G; ++j) {
       std::uint32_t b[4];
       load_weight<Transposed>(b, w, W::stride, (first + j) * 16, k * 16);
 #pragma unroll
@@ -178,21 +178,20 @@ __device__ inline void load_rows(Rows<Tiles>& a, const bf16* x, index_t row, ind
 }
 
 /// Sets the accumulators to what a layer adds to the product: its bias, or rows, or nothing.
-template <int Hid>
-__device__ inline void start(Sums<Hid>& sums, const float* bias, int first) {
+template <int G>
+__device__ inline void start(Sums<G>& sums, const float* bias, int first) {
 #pragma unroll
-  for (int j = 0; j < Width<Hid>::group; ++j)
+  for (int j = 0; j < G; ++j)
 #pragma unroll
     for (int q = 0; q < 4; ++q) {
       const float2 b = *reinterpret_cast<const float2*>(bias + col_of(first + j, q));
       sums[j][q / 2][q % 2 * 2] = b.x, sums[j][q / 2][q % 2 * 2 + 1] = b.y;
     }
 }
-template <int Hid>
-__device__ inline void start(Sums<Hid>& sums, const Rows<Width<Hid>::tiles>& a, int first,
-                             bool add) {
+template <int Tiles, int G>
+__device__ inline void start(Sums<G>& sums, const Rows<Tiles>& a, int first, bool add) {
 #pragma unroll
-  for (int j = 0; j < Width<Hid>::group; ++j)
+  for (int j = 0; j < G; ++j)
 #pragma unroll
     for (int q = 0; q < 4; ++q) {
       sums[j][q / 2][q % 2 * 2] = add ? low_bf16(a[first + j][q]) : 0.f;
@@ -201,31 +200,31 @@ __device__ inline void start(Sums<Hid>& sums, const Rows<Width<Hid>::tiles>& a, 
 }
 
 /// The accumulators as rows, rounded.
-template <int Hid>
-__device__ inline void round_sums(Rows<Width<Hid>::tiles>& a, const Sums<Hid>& sums, int first) {
+template <int Tiles, int G>
+__device__ inline void round_sums(Rows<Tiles>& a, const Sums<G>& sums, int first) {
 #pragma unroll
-  for (int j = 0; j < Width<Hid>::group; ++j)
+  for (int j = 0; j < G; ++j)
 #pragma unroll
     for (int q = 0; q < 4; ++q)
       a[first + j][q] = pack_bf16(sums[j][q / 2][q % 2 * 2], sums[j][q / 2][q % 2 * 2 + 1]);
 }
 
-/// One layer: a ← f(W a + b), a column tile at a time: f(m, tile, value [q][2], new registers).
-template <int Hid, int M, class F>
+/// One layer: a ← f(W a + b), G column tiles at a time: f(m, tile, value [q][2], new registers).
+template <int Hid, int G, int M, class F>
 __device__ inline void layer(Rows<Width<Hid>::tiles> (&a)[M], const bf16* w, const float* bias,
                              int used, F&& f) {
   using W = Width<Hid>;
   Rows<W::tiles> next[M];
 #pragma unroll
-  for (int first = 0; first < W::tiles; first += W::group) {
-    Sums<Hid> sums[M];
+  for (int first = 0; first < W::tiles; first += G) {
+    Sums<G> sums[M];
 #pragma unroll
-    for (int m = 0; m < M; ++m) start<Hid>(sums[m], bias, first);
+    for (int m = 0; m < M; ++m) start(sums[m], bias, first);
     multiply<false, Hid>(sums, a, w, first, used);
 #pragma unroll
     for (int m = 0; m < M; ++m)
 #pragma unroll
-      for (int j = 0; j < W::group; ++j) f(m, first + j, sums[m][j], next[m][first + j]);
+      for (int j = 0; j < G; ++j) f(m, first + j, sums[m][j], next[m][first + j]);
   }
 #pragma unroll
   for (int m = 0; m < M; ++m)
