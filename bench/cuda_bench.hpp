@@ -99,12 +99,12 @@ class Report {
     return a_.only.empty() || std::regex_search(name + " " + shape, only_);
   }
 
-  /// Times a call, unless --only leaves it out. `impl` names a variant, "flr" or "flr-…".
+  /// Times a call, unless --only leaves it out. `impl` names a variant, "flr" or "flr-…". The peak is
+  /// that of the calls; a captured step, whose replays allocate nothing, keeps that of its recording.
   template <class F>
   void time(const std::string& name, const std::string& shape, const Work& work, F&& call,
             const std::string& impl = "flr") {
     if (!wanted(name, shape)) return;
-    for (Pool* p : detail::step_pools()) p->reset_peak();
     pool(Device::cuda).reset_peak();
     const Times t = measure(call, a_.seconds);
     const double peak = static_cast<double>(memory_stats(Device::cuda).peak) / (1 << 20);

@@ -18,7 +18,7 @@ from measure import emit
 
 def arguments(doc):
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
-    parser.add_argument("--only", default="", help='regular expression on "bench shape impl"')
+    parser.add_argument("--only", default="", help='regular expression on "bench shape"')
     parser.add_argument("--seconds", type=float, default=0.1, help="timed seconds for each row")
     parser.add_argument("--limit", type=float, default=90, help="seconds allowed to a compiled case")
     parser.add_argument("--deadline", type=float, default=280,
@@ -75,7 +75,7 @@ def run_groups(args, groups, function):
     begin, ok = time.monotonic(), True
     for group in groups:
         group = [c for c in group
-                 if re.search(args.only, f"{c['bench']} {c['shape']} {c['impl']}")]
+                 if re.search(args.only, f"{c['bench']} {c['shape']}")]
         if not group:
             continue
         left = args.deadline - (time.monotonic() - begin)

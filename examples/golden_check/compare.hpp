@@ -8,6 +8,15 @@
 #include "flr/data/tensor_io.hpp"
 #include "flr/flr.hpp"
 
+/// Where everything is computed (--device).
+inline flr::Device device = flr::Device::cpu;
+
+/// A tensor of a fixture, there.
+template <class T>
+flr::Tensor<T> on_device(const flr::data::Array& array) {
+  return flr::data::to_tensor<T>(array).to(device);
+}
+
 /// The worst tensor of a file in one precision.
 struct Verdict {
   double worst = 0;        ///< largest ‖Δ‖/‖t‖

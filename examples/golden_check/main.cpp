@@ -1,11 +1,12 @@
 // golden_check FILE…: builds what each fixture describes and compares outputs and gradients.
 //
-// Run: golden_check tests/golden/*.safetensors tests/golden/schedules.json
+// Run: golden_check [--device cuda] tests/golden/*.safetensors tests/golden/schedules.json
 // The last line is "N files agree", or says how many do not (exit code 1).
 #include <cstdio>
 #include <string_view>
 
 #include "compare.hpp"
+#include "flr/cuda/cuda.hpp"
 
 namespace {
 
@@ -30,11 +31,24 @@ bool report(const std::string& path, const char* precision, const Verdict& v) {
 int main(int argc, char** argv) {
   if (argc < 2 || std::string_view(argv[1]) == "--help") {
     fmt::print(argc < 2 ? stderr : stdout,
-               "usage: golden_check FILE…   (fixtures in safetensors, or schedules.json)\n");
+               "usage: golden_check [--device cpu|cuda] FILE…   (fixtures in safetensors, or schedules.json)\n");
     return argc < 2;
   }
-  int bad = 0;
-  for (int i = 1; i < argc; ++i) {
+  int first = 1, bad = 0;
+  if (std::string_view(argv[1]) == "--device") {
+    const std::string_view name = argc > 2 ? argv[2] : "";
+    if (argc < 4 || (name != "cpu" && name != "cuda")) {
+      fmt::print(stderr, "golden_check: expected --device cpu or --device cuda, and then files\n");
+      return 1;
+    }
+    if (name == "cuda" && !flr::cuda::linked()) {
+      fmt::print(stderr, "golden_check: this program was built without CUDA (tools/build cuda)\n");
+      return 1;
+    }
+    if (name == "cuda") device = flr::Device::cuda;
+    first = 3;
+  }
+  for (int i = first; i < argc; ++i) {
     const std::string path = argv[i];
     try {
       if (path.ends_with(".json")) {
@@ -51,7 +65,7 @@ int main(int argc, char** argv) {
       ++bad;
     }
   }
-  if (bad) fmt::print("{} of {} files do not agree\n", bad, argc - 1);
-  else fmt::print("{} files agree\n", argc - 1);
+  if (bad) fmt::print("{} of {} files do not agree\n", bad, argc - first);
+  else fmt::print("{} files agree\n", argc - first);
   return bad ? 1 : 0;
 }

@@ -67,11 +67,12 @@ Verdict check_model(const flr::data::SafeTensors& file) {
   for (const auto& [name, array] : file.tensors)
     if (name.starts_with("param/")) weights.tensors[name.substr(6)] = array;
   flr::train::set_weights(*model, weights, "fixture");
+  model->to(device);
 
-  auto x = flr::data::to_tensor<T>(file.at("in/x"));
+  auto x = on_device<T>(file.at("in/x"));
   x.requires_grad(true);
   const auto y = (*model)(x);
-  const auto loss = flr::relative_l2(y, flr::data::to_tensor<T>(file.at("in/target")));
+  const auto loss = flr::relative_l2(y, on_device<T>(file.at("in/target")));
   flr::backward(loss);
 
   Comparison result(sizeof(T) == 8, norm_of_all(file, {"grad/", "grad_in/"}));

@@ -5,7 +5,7 @@ namespace {
 
 template <class T>
 flr::Tensor<T> leaf(const flr::data::SafeTensors& file, const char* name) {
-  auto x = flr::data::to_tensor<T>(file.at(name));
+  auto x = on_device<T>(file.at(name));
   x.requires_grad(true);
   return x;
 }
@@ -19,13 +19,13 @@ Verdict check_sdpa(const flr::data::SafeTensors& file) {
   options.scale = std::stod(file.metadata.at("scale"));
   options.causal = file.metadata.at("causal") == "true";
   const std::string& mask = file.metadata.at("mask");
-  if (mask == "bias") options.bias = flr::data::to_tensor<T>(file.at("mask"));
+  if (mask == "bias") options.bias = on_device<T>(file.at("mask"));
   else if (mask == "keypad")
-    options.keep = flr::reshape(flr::data::to_tensor<std::uint8_t>(file.at("mask")), {-1, k.size(2)});
+    options.keep = flr::reshape(on_device<std::uint8_t>(file.at("mask")), {-1, k.size(2)});
   else flr::check(mask == "none", "[golden_check] unknown mask '{}'", mask);
   flr::Tensor<T> lse;
   const auto y = flr::sdpa(q, k, v, options, &lse);
-  flr::backward(y, flr::data::to_tensor<T>(file.at("dy")));
+  flr::backward(y, on_device<T>(file.at("dy")));
 
   Comparison result(sizeof(T) == 8, norm_of_all(file, {"dq", "dk", "dv"}));
   result.add("y", y, file.at("y"));
@@ -42,7 +42,7 @@ Verdict check_flare_mixer(const flr::data::SafeTensors& file) {
   const double scale = std::stod(file.metadata.at("scale"));
   const auto z = flr::flare_encode(q, k, v, scale);
   const auto y = flr::flare_decode(q, k, z, scale);
-  flr::backward(y, flr::data::to_tensor<T>(file.at("dy")));
+  flr::backward(y, on_device<T>(file.at("dy")));
 
   Comparison result(sizeof(T) == 8, norm_of_all(file, {"dq", "dk", "dv"}));
   result.add("z", z, file.at("z"));

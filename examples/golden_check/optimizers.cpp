@@ -57,6 +57,7 @@ std::unique_ptr<flr::optim::Optimizer<T>> make_optimizer(
 template <class T>
 Verdict check_optimizer(const flr::data::SafeTensors& file) {
   Parameters<T> module(file);
+  module.to(device);
   auto optimizer = make_optimizer<T>(module, file.metadata);
   const bool matrices_only = file.metadata.at("kind") == "muon";
   Comparison result(sizeof(T) == 8, 0);
@@ -65,7 +66,7 @@ Verdict check_optimizer(const flr::data::SafeTensors& file) {
     optimizer->zero_grad();
     for (std::size_t i = 0; i < module.list.size(); ++i) {
       // The gradient of Σ p·g is g.
-      const auto g = flr::data::to_tensor<T>(file.at(fmt::format("grad/{}/{}", k, i)));
+      const auto g = on_device<T>(file.at(fmt::format("grad/{}/{}", k, i)));
       flr::backward(flr::sum(module.list[i] * g));
     }
     optimizer->step();

@@ -29,7 +29,7 @@ constexpr int warp_pairs = Latents<D>::groups * 3 * rows_words<D> + 2 * Latents<
 // Twelve warps on a multiprocessor where blocks are small, which registers just allow; 16 at D = 8.
 template <int D, int Threads>
 __global__ void __launch_bounds__(Threads, Threads == 128 ? 3
-                                           : D == 8       ? 2
+                                           : D <= 8       ? 2
                                                           : 1) decode_backward_kernel(Pass pass) {
   using L = Latents<D>;
   constexpr int G = L::groups, H = L::halves, R = rows_words<D>;

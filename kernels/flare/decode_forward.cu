@@ -49,7 +49,7 @@ struct Softmax {
     const float f0 = exp2_fast(m0 - x0), f1 = exp2_fast(m1 - x1);
     m0 = x0, m1 = x1;
 #pragma unroll
-    for (int j = 0; j < D / 8; ++j) y[j][0] *= f0, y[j][1] *= f0, y[j][2] *= f1, y[j][3] *= f1;
+    for (int j = 0; j < regs<D>; ++j) y[j][0] *= f0, y[j][1] *= f0, y[j][2] *= f1, y[j][3] *= f1;
     l[0] *= f0, l[1] *= f0, l[2] *= f1, l[3] *= f1;
 #pragma unroll
     for (int i = 0; i < 2 * G; ++i)
@@ -123,7 +123,7 @@ __global__ void __launch_bounds__(warps * 32) decode_kernel(Decode p, int heads,
       const index_t n = first + g + 8 * half;
       if (n >= N) continue;
       const float l = state.l[2 * half], m = half ? state.m1 : state.m0;
-      float y[D / 4];
+      float y[2 * regs<D>];
       row_of<D>(y, state.y, half, 1.f / l);
       store_row<D>(p.y.head(b, h) + n * p.y.s.row, y, t, false);
       if (p.lse && t == 0) p.lse[(index_t{b} * p.n.H + h) * N + n] = (m + log2f(l)) * ln_2;

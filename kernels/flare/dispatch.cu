@@ -12,19 +12,21 @@ using namespace flare;
 
 constexpr index_t most_latents = 4096;
 
-bool aligned(const void* x, const HeadStrides& s) {
-  return reinterpret_cast<std::uintptr_t>(x) % 16 == 0 && s.batch % 8 == 0 && s.head % 8 == 0 &&
-         s.row % 8 == 0;
+/// A lane moves up to 8 channels at once.
+bool aligned(const void* x, const HeadStrides& s, index_t D) {
+  const index_t whole = D < 8 ? D : 8;
+  return reinterpret_cast<std::uintptr_t>(x) % (2 * std::uintptr_t(whole)) == 0 &&
+         s.batch % whole == 0 && s.head % whole == 0 && s.row % whole == 0;
 }
 
 bool fits(const SdpaParams<bf16>& p) {
   const bool plain = !p.causal && !p.keep && !p.bias && p.scale > 0 && std::isfinite(p.scale);
-  const bool width = p.D == p.Dv && (p.D == 8 || p.D == 16 || p.D == 32 || p.D == 64);
+  const bool width = p.D == p.Dv && (p.D == 2 || p.D == 4 || p.D == 8 || p.D == 16 || p.D == 32 || p.D == 64);
   const index_t least = p.Nq < p.Nk ? p.Nq : p.Nk;
   const bool sizes = p.B > 0 && p.H > 0 && least > 0 && least <= most_latents && p.B <= 65535 &&
                      p.H <= 65535 && p.B * p.H * ceil_div(least, 32) <= 65535;
-  return plain && width && sizes && aligned(p.q, p.qs) && aligned(p.k, p.ks) &&
-         aligned(p.v, p.vs) && aligned(p.o, p.os);
+  return plain && width && sizes && aligned(p.q, p.qs, p.D) && aligned(p.k, p.ks, p.D) &&
+         aligned(p.v, p.vs, p.D) && aligned(p.o, p.os, p.D);
 }
 
 bool is_decode(const SdpaParams<bf16>& p) {
@@ -40,7 +42,7 @@ Sizes sizes_of(const SdpaParams<bf16>& p) {
 bool gradient_fits(const SdpaParams<bf16>& p, const bf16* x, const HeadStrides& s, GradMode mode,
                    bool latents) {
   return mode == GradMode::ignore ||
-         (aligned(x, s) && (p.H == 1 || s.head != 0) && (p.B == 1 || s.batch != 0 || latents));
+         (aligned(x, s, p.D) && (p.H == 1 || s.head != 0) && (p.B == 1 || s.batch != 0 || latents));
 }
 
 }  // namespace
@@ -62,7 +64,7 @@ template <>
 bool flare_sdpa_backward<bf16>(const SdpaBackwardParams<bf16>& p) {
   const SdpaParams<bf16>& f = p.f;
   const bool decode = is_decode(f);
-  if (!fits(f) || !f.lse || !aligned(p.dout, p.dos) ||
+  if (!fits(f) || !f.lse || !aligned(p.dout, p.dos, f.D) ||
       (p.dbias && p.dbias_mode != GradMode::ignore) ||
       !gradient_fits(f, p.dq, p.dqs, p.dq_mode, !decode) ||
       !gradient_fits(f, p.dk, p.dks, p.dk_mode, decode) ||

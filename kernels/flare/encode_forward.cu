@@ -17,7 +17,7 @@ template <int D>
 struct Tiling {
   static constexpr int groups = D <= 16 ? 4 : 2;  ///< of 16 latents, a warp
   static constexpr int halves = D <= 16 ? 2 : 1;  ///< of 16 tokens, a step
-  static constexpr int warps = D == 8 ? 8 : 4;    ///< of a block: neighbouring heads fill a line
+  static constexpr int warps = D <= 8 ? 8 : 4;    ///< of a block: neighbouring heads fill a line
 };
 
 /// The running softmax of 16 latents.
@@ -33,7 +33,7 @@ struct State {
     const float f0 = exp2_fast(m0 - x0), f1 = exp2_fast(m1 - x1);
     m0 = x0, m1 = x1;
 #pragma unroll
-    for (int j = 0; j < D / 8; ++j) z[j][0] *= f0, z[j][1] *= f0, z[j][2] *= f1, z[j][3] *= f1;
+    for (int j = 0; j < regs<D>; ++j) z[j][0] *= f0, z[j][1] *= f0, z[j][2] *= f1, z[j][3] *= f1;
     l[0] *= f0, l[1] *= f0, l[2] *= f1, l[3] *= f1;
   }
 
@@ -78,9 +78,10 @@ struct State {
   /// Row g (half 0) or g + 8 of the part.
   __device__ void write(int half, float* o, float* ml) const {
     const int t = threadIdx.x % 4;
+    if (holds<D>(t))
 #pragma unroll
-    for (int j = 0; j < D / 8; ++j)
-      *reinterpret_cast<float2*>(o + channel<D>(j, t)) = {z[j][2 * half], z[j][2 * half + 1]};
+      for (int j = 0; j < regs<D>; ++j)
+        *reinterpret_cast<float2*>(o + channel<D>(j, t)) = {z[j][2 * half], z[j][2 * half + 1]};
     if (t == 0) *reinterpret_cast<float2*>(ml) = {half ? m1 : m0, l[2 * half]};
   }
 };

@@ -7,6 +7,8 @@
 //   D = 8:  2t                       D = 32: 8t + 2j
 //   D = 16: 4t + 2j                  D = 64: 32 (j / 4) + 8t + 2 (j % 4)
 //
+// D = 2 and 4 are D = 8 with zeros in the lanes beyond.
+//
 // A product over channels does not care in which order they come, so the same registers serve as A
 // (16 rows) and as B (8 rows) of the scores. Transposed 8×8 by 8×8 they are B of a product over
 // rows, whose 16×D result is again laid out like Rows: c0 c1 of tile j are register j of row g, c2
@@ -23,18 +25,26 @@ namespace flr::cuda::flare {
 using u32 = std::uint32_t;
 inline constexpr float log2_e = 1.44269504088896340736f, ln_2 = 0.693147180559945309417f;
 
+/// Registers of a row: pairs of channels.
+template <int D>
+inline constexpr int regs = D < 8 ? 1 : D / 8;
+/// Whether lane t of a row has channels that exist.
+template <int D>
+__device__ constexpr bool holds(int t) {
+  return D >= 8 || 2 * t < D;
+}
+
 template <int D>
 struct Rows {
-  static constexpr int regs = D / 8;
-  u32 lo[regs], hi[regs];  ///< rows 0 … 7 and 8 … 15
+  u32 lo[regs<D>], hi[regs<D>];  ///< rows 0 … 7 and 8 … 15
 };
 /// Sums of 16 rows, laid out alike.
 template <int D>
-using Sums = float[D / 8][4];
+using Sums = float[regs<D>][4];
 
 /// Neighbouring registers in memory: a lane moves 4, 8 or 16 bytes.
 template <int D>
-inline constexpr int wide = D / 8 < 4 ? D / 8 : 4;
+inline constexpr int wide = regs<D> < 4 ? regs<D> : 4;
 
 template <int D>
 __device__ constexpr int channel(int j, int t) {
@@ -42,9 +52,10 @@ __device__ constexpr int channel(int j, int t) {
 }
 
 template <int D>
-__device__ void load_row(u32 (&r)[D / 8], const bf16* row, int t) {
+__device__ void load_row(u32 (&r)[regs<D>], const bf16* row, int t) {
+  if (!holds<D>(t)) return;
 #pragma unroll
-  for (int j = 0; j < D / 8; j += wide<D>) {
+  for (int j = 0; j < regs<D>; j += wide<D>) {
     const auto p = *reinterpret_cast<const Pack<u32, wide<D>>*>(row + channel<D>(j, t));
 #pragma unroll
     for (int e = 0; e < wide<D>; ++e) r[j + e] = p.v[e];
@@ -69,11 +80,12 @@ __device__ inline void prefetch_row(const bf16* x, index_t stride, index_t first
 
 /// One row of a lane: D/4 floats in pairs c[2j], c[2j+1], rounded; `add`: on top of what is there.
 template <int D>
-__device__ void store_row(bf16* row, const float (&c)[D / 4], int t, bool add) {
-  u32 old[D / 8] = {};
+__device__ void store_row(bf16* row, const float (&c)[2 * regs<D>], int t, bool add) {
+  if (!holds<D>(t)) return;
+  u32 old[regs<D>] = {};
   if (add) load_row<D>(old, row, t);
 #pragma unroll
-  for (int j = 0; j < D / 8; j += wide<D>) {
+  for (int j = 0; j < regs<D>; j += wide<D>) {
     Pack<u32, wide<D>> p;
 #pragma unroll
     for (int e = 0; e < wide<D>; ++e) {
@@ -90,24 +102,24 @@ template <int D>
 __device__ Rows<D> transposed(const Rows<D>& r) {
   Rows<D> y;
 #pragma unroll
-  for (int j = 0; j < D / 8; ++j)
+  for (int j = 0; j < regs<D>; ++j)
     y.lo[j] = transpose_8x8(r.lo[j]), y.hi[j] = transpose_8x8(r.hi[j]);
   return y;
 }
 
 /// Rows in shared memory, 8 bytes a lane and register.
 template <int D>
-inline constexpr int rows_words = D / 8 * 32;
+inline constexpr int rows_words = regs<D> * 32;
 template <int D>
 __device__ void save_shared(uint2* at, const Rows<D>& r) {
 #pragma unroll
-  for (int j = 0; j < D / 8; ++j) at[j * 32 + threadIdx.x % 32] = {r.lo[j], r.hi[j]};
+  for (int j = 0; j < regs<D>; ++j) at[j * 32 + threadIdx.x % 32] = {r.lo[j], r.hi[j]};
 }
 template <int D>
 __device__ Rows<D> load_shared(const uint2* at) {
   Rows<D> r;
 #pragma unroll
-  for (int j = 0; j < D / 8; ++j) {
+  for (int j = 0; j < regs<D>; ++j) {
     const uint2 x = at[j * 32 + threadIdx.x % 32];
     r.lo[j] = x.x, r.hi[j] = x.y;
   }
@@ -117,9 +129,9 @@ __device__ Rows<D> load_shared(const uint2* at) {
 /// d = a bᵀ + c for the 16 rows a and 8 rows b. c is an operand of its own, so that masks (−∞) and
 /// what is subtracted anyway (delta) come for nothing.
 template <int D>
-__device__ void scores(float (&d)[4], const Rows<D>& a, const u32 (&b)[D / 8], float c0, float c1,
+__device__ void scores(float (&d)[4], const Rows<D>& a, const u32 (&b)[regs<D>], float c0, float c1,
                        float c2, float c3) {
-  if constexpr (D == 8) {
+  if constexpr (D <= 8) {
     asm("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
         "{%7,%8,%9,%10};"
         : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
@@ -131,7 +143,7 @@ __device__ void scores(float (&d)[4], const Rows<D>& a, const u32 (&b)[D / 8], f
         : "r"(a.lo[0]), "r"(a.hi[0]), "r"(a.lo[1]), "r"(a.hi[1]), "r"(b[0]), "r"(b[1]), "f"(c0),
           "f"(c1), "f"(c2), "f"(c3));
 #pragma unroll
-    for (int j = 2; j < D / 8; j += 2)
+    for (int j = 2; j < regs<D>; j += 2)
       mma_k16(d, {a.lo[j], a.hi[j], a.lo[j + 1], a.hi[j + 1]}, b[j], b[j + 1]);
   }
 }
@@ -154,14 +166,14 @@ __device__ inline Weights transposed(const Weights& w) {
 template <int D>
 __device__ void accumulate(Sums<D>& sums, const Weights& w, const Rows<D>& x) {
 #pragma unroll
-  for (int j = 0; j < D / 8; ++j) mma_k16(sums[j], w.a, x.lo[j], x.hi[j]);
+  for (int j = 0; j < regs<D>; ++j) mma_k16(sums[j], w.a, x.lo[j], x.hi[j]);
 }
 
 /// Row g (half 0) or g + 8 (half 1) of sums, times a factor.
 template <int D>
-__device__ void row_of(float (&c)[D / 4], const Sums<D>& sums, int half, float factor) {
+__device__ void row_of(float (&c)[2 * regs<D>], const Sums<D>& sums, int half, float factor) {
 #pragma unroll
-  for (int j = 0; j < D / 8; ++j) {
+  for (int j = 0; j < regs<D>; ++j) {
     c[2 * j] = sums[j][2 * half] * factor;
     c[2 * j + 1] = sums[j][2 * half + 1] * factor;
   }
@@ -169,10 +181,10 @@ __device__ void row_of(float (&c)[D / 4], const Sums<D>& sums, int half, float f
 
 /// The lane's share of the product of two rows.
 template <int D>
-__device__ float dot(const u32 (&a)[D / 8], const u32 (&b)[D / 8]) {
+__device__ float dot(const u32 (&a)[regs<D>], const u32 (&b)[regs<D>]) {
   float sum = 0;
 #pragma unroll
-  for (int j = 0; j < D / 8; ++j) {
+  for (int j = 0; j < regs<D>; ++j) {
     sum = fmaf(low_bf16(a[j]), low_bf16(b[j]), sum);
     sum = fmaf(high_bf16(a[j]), high_bf16(b[j]), sum);
   }

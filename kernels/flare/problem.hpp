@@ -72,6 +72,8 @@ void reduce_partials(const Sizes&, const float* parts, int splits, float factor,
 template <class F>
 void with_width(int D, F f) {
   switch (D) {
+    case 2: return f.template operator()<2>();
+    case 4: return f.template operator()<4>();
     case 8: return f.template operator()<8>();
     case 16: return f.template operator()<16>();
     case 32: return f.template operator()<32>();

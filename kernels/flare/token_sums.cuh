@@ -15,7 +15,7 @@ struct Latents {
   static constexpr int most_warps = D == 64 ? 4 : 8;  ///< for a head: what shared memory holds
   static constexpr int tokens = 16 * halves;
   /// Pairs of floats that a warp leaves for one output of a step.
-  static constexpr int pairs = tokens / 8 * (D / 8) * 32;
+  static constexpr int pairs = tokens / 8 * regs<D> * 32;
 };
 
 struct BackwardPlan {
@@ -31,7 +31,7 @@ BackwardPlan backward_plan(const Sizes& n) {
   plan.passes = int(ceil_div(units, Latents<D>::most_warps));
   plan.warps = int(ceil_div(units, plan.passes));
   // Four warps make small blocks, of which registers hold more; eight cover a line at D = 8.
-  const int warps = D == 8 || plan.warps > 4 ? 8 : 4;
+  const int warps = D <= 8 || plan.warps > 4 ? 8 : 4;
   plan.heads = warps / plan.warps < n.H ? warps / plan.warps : n.H;
   return plan;
 }
@@ -47,13 +47,13 @@ struct TokenGrad {
 /// Row n of head (b, h): the lane's D/4 sums.
 template <int D>
 __device__ void put_row(const TokenGrad& to, const Sizes& size, int b, int h, index_t n,
-                        float (&c)[D / 4]) {
+                        float (&c)[2 * regs<D>]) {
   const int t = threadIdx.x % 4;
   if (!to.grad.wanted() || n >= size.N) return;
-  if (to.carry) {
+  if (to.carry && holds<D>(t)) {
     float* row = to.carry + ((index_t{b} * size.H + h) * size.N + n) * D;
 #pragma unroll
-    for (int j = 0; j < D / 8; ++j) {
+    for (int j = 0; j < regs<D>; ++j) {
       float2* at = reinterpret_cast<float2*>(row + channel<D>(j, t));
       if (!to.first) {
         const float2 old = *at;
@@ -61,10 +61,10 @@ __device__ void put_row(const TokenGrad& to, const Sizes& size, int b, int h, in
       }
       if (!to.last) *at = {c[2 * j], c[2 * j + 1]};
     }
-    if (!to.last) return;
   }
+  if (!to.last) return;
 #pragma unroll
-  for (int e = 0; e < D / 4; ++e) c[e] *= to.factor;
+  for (int e = 0; e < 2 * regs<D>; ++e) c[e] *= to.factor;
   store_row<D>(to.grad.head(b, h) + n * to.grad.s.row, c, t, to.grad.mode == GradMode::accumulate);
 }
 
@@ -74,7 +74,7 @@ __device__ void put_tokens(const TokenGrad& to, const Sizes& size, int b, int h,
                            const Sums<D> (&sums)[Latents<D>::halves]) {
 #pragma unroll
   for (int i = 0; i < 2 * Latents<D>::halves; ++i) {
-    float c[D / 4];
+    float c[2 * regs<D>];
     row_of<D>(c, sums[i / 2], i % 2, 1);
     put_row<D>(to, size, b, h, first + 8 * i + threadIdx.x % 32 / 4, c);
   }
@@ -86,8 +86,8 @@ __device__ void leave_tokens(float2* at, const Sums<D> (&sums)[Latents<D>::halve
 #pragma unroll
   for (int i = 0; i < 2 * Latents<D>::halves; ++i)
 #pragma unroll
-    for (int j = 0; j < D / 8; ++j)
-      at[(i * (D / 8) + j) * 32 + threadIdx.x % 32] = {sums[i / 2][j][i % 2 * 2],
+    for (int j = 0; j < regs<D>; ++j)
+      at[(i * regs<D> + j) * 32 + threadIdx.x % 32] = {sums[i / 2][j][i % 2 * 2],
                                                        sums[i / 2][j][i % 2 * 2 + 1]};
 }
 /// `from` is what the head's first warp left, the next one's is `stride` pairs further.
@@ -95,11 +95,11 @@ template <int D>
 __device__ void collect_tokens(const TokenGrad& to, const Sizes& size, int b, int h, index_t first,
                                const float2* from, int stride, int warp, int warps) {
   for (int i = warp; i < 2 * Latents<D>::halves; i += warps) {
-    float c[D / 4] = {};
+    float c[2 * regs<D>] = {};
     for (int w = 0; w < warps; ++w)
 #pragma unroll
-      for (int j = 0; j < D / 8; ++j) {
-        const float2 x = from[w * stride + (i * (D / 8) + j) * 32 + threadIdx.x % 32];
+      for (int j = 0; j < regs<D>; ++j) {
+        const float2 x = from[w * stride + (i * regs<D> + j) * 32 + threadIdx.x % 32];
         c[2 * j] += x.x, c[2 * j + 1] += x.y;
       }
     put_row<D>(to, size, b, h, first + 8 * i + threadIdx.x % 32 / 4, c);
@@ -110,12 +110,13 @@ __device__ void collect_tokens(const TokenGrad& to, const Sizes& size, int b, in
 template <int D>
 __device__ void put_part(float* part, int first, int M, const Sums<D>& sums) {
   const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+  if (!holds<D>(t)) return;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int m = first + g + 8 * half;
     if (m >= M) continue;
 #pragma unroll
-    for (int j = 0; j < D / 8; ++j)
+    for (int j = 0; j < regs<D>; ++j)
       *reinterpret_cast<float2*>(part + index_t{m} * D + channel<D>(j, t)) = {
           sums[j][2 * half], sums[j][2 * half + 1]};
   }
