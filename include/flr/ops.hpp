@@ -18,6 +18,7 @@
 #include "flr/ops/norm.hpp"
 #include "flr/ops/reduce.hpp"
 #include "flr/ops/residual_mlp.hpp"
+#include "flr/ops/scan.hpp"
 #include "flr/ops/sdpa.hpp"
 #include "flr/ops/softmax.hpp"
 #include "flr/ops/views.hpp"
