@@ -4,6 +4,7 @@
 #include "flr/nn/embedding.hpp"
 #include "flr/nn/heads.hpp"
 #include "flr/nn/init.hpp"
+#include "flr/nn/keep.hpp"
 #include "flr/nn/linear.hpp"
 #include "flr/nn/mlp.hpp"
 #include "flr/nn/module.hpp"

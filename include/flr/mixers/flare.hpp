@@ -69,6 +69,12 @@ class Flare : public nn::Module<T> {
     return nn::split_heads(v_proj_(x), o_.heads);
   }
 
+  /// What tokens read from the latents, [B,H,N,D] → [B,N,C].
+  template <Floating A>
+  Tensor<A> output(const Tensor<A>& y) const {
+    return out_proj_(nn::merge_heads(y));
+  }
+
   /// x [B,N,C] → [B,N,C].
   template <Floating A>
   Tensor<A> operator()(const Tensor<A>& x) const {
@@ -80,7 +86,7 @@ class Flare : public nn::Module<T> {
   Tensor<A> mix(const Tensor<A>& x, F&& on_latents) const {
     const Tensor<A> q = queries<A>(), k = keys(x);
     const Tensor<A> z = on_latents(flare_encode(q, k, values(x), o_.scale));
-    return out_proj_(nn::merge_heads(flare_decode(q, k, z, o_.scale)));
+    return output(flare_decode(q, k, z, o_.scale));
   }
 
   /// Encode and decode weights for x [B,N,C]. `legacy` leaves out the model's scale, as the

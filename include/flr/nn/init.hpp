@@ -36,6 +36,17 @@ void truncated_normal(Tensor<T> x, double std, double limit = 2) {
   x.copy_(from_vector(values, x.shape()) * static_cast<compute_t<T>>(std));
 }
 
+/// The identity [n, n].
+template <Floating T>
+void identity(Tensor<T> x) {
+  check(x.rank() == 2 && x.size(0) == x.size(1), "[identity] expected a square matrix, got {}",
+        x.shape());
+  std::vector<T> values(static_cast<std::size_t>(x.numel()), T(0.0f));
+  for (index_t i = 0; i < x.size(0); ++i)
+    values[static_cast<std::size_t>(i * (x.size(0) + 1))] = T(1.0f);
+  x.copy_(from_vector(values, x.shape()));
+}
+
 /// PyTorch's default for Linear and Conv weights [out, in, …]: U(±1/√fan_in).
 template <Floating T>
 void kaiming_uniform(Tensor<T> x) {

@@ -5,12 +5,14 @@
 
 namespace flr::nn {
 
-/// y = act(x weightᵀ + bias); weight [out, in], bias [out]. Starts as PyTorch's: U(±1/√in).
+/// y = act(x weightᵀ + bias); weight [out, in], bias [out]. Starts as PyTorch's: U(±1/√in). A layer
+/// whose weight has a start of its own, which a model's initialiser must leave alone, gives it
+/// Role::other.
 template <Floating T>
 class Linear : public Module<T> {
  public:
-  Linear(index_t in, index_t out, bool with_bias = true)
-      : weight(this->add_parameter("weight", {out, in}, Role::weight)) {
+  Linear(index_t in, index_t out, bool with_bias = true, Role role = Role::weight)
+      : weight(this->add_parameter("weight", {out, in}, role)) {
     kaiming_uniform(weight);
     if (!with_bias) return;
     bias = this->add_parameter("bias", {out}, Role::bias);

@@ -97,6 +97,13 @@ class Module {
   }
   bool recomputes_mlps() const { return recompute_mlps_; }
 
+  /// Tells everything below which training step comes next. What a module draws anew between steps
+  /// belongs in on_step(): inside one it would be left out when a captured step is replayed.
+  void begin_step(std::uint64_t step) {
+    on_step(step);
+    for (auto& child : children_) child.module->begin_step(step);
+  }
+
   void zero_grad() {
     for (auto& p : parameters()) p.value.zero_grad();
   }
@@ -147,6 +154,8 @@ class Module {
   }
 
  protected:
+  virtual void on_step(std::uint64_t) {}
+
   /// A parameter in the scalars of the activations: itself, or its bf16 copy, whose gradients are
   /// the parameter's own.
   template <Floating A>

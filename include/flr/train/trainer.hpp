@@ -59,6 +59,7 @@ class Trainer {
       if (s.beta1 >= 0) optimizer_.hyper.beta1 = s.beta1;
     }
     model_.train();
+    model_.begin_step(static_cast<std::uint64_t>(n));
     model_.refresh_bf16();  // a replay would not notice weights that were exchanged
     // The mean over micro-batches: each gradient counts 1/accumulate.
     if (o_.accumulate > 1) optimizer_.scale_grad(1 / static_cast<double>(o_.accumulate));

@@ -1,0 +1,77 @@
+// Linear attention: softmax's kernel replaced by a product of features, so that keys and values are
+// summed once for all queries (Katharopoulos, Vyas, Pappas & Fleuret 2020, arXiv 2006.16236, eq. 5).
+//
+//   y_i = φ(q_i)ᵀ S / (φ(q_i)·z + ε),   S = Σ_j φ(k_j) v_jᵀ,   z = Σ_j φ(k_j)
+#pragma once
+
+#include "flr/mixers/causal_linear.hpp"
+#include "flr/mixers/feature_map.hpp"
+
+namespace flr::mixers {
+
+/// Features of queries and keys [B,H,N,E], v [B,H,N,D] → [B,H,N,D]. `keep` [B or 1,N] hides padding.
+template <Floating T>
+Tensor<T> linear_attention(const Tensor<T>& q, const Tensor<T>& k_in, const Tensor<T>& v,
+                           const Tensor<std::uint8_t>& keep = {}, double epsilon = 1e-6) {
+  check(q.rank() == 4 && k_in.rank() == 4 && v.rank() == 4 && q.size(3) == k_in.size(3) &&
+            k_in.size(2) == v.size(2),
+        "[linear_attention] expected features of q and k [B,H,N,E] and v [B,H,N,D]; got {}, {} and {}",
+        q.shape(), k_in.shape(), v.shape());
+  const Tensor<T> k = nn::hide_padding("linear_attention", k_in, keep);
+  const Tensor<T> y = matmul(q, matmul(transpose(k, -1, -2), v));
+  const Tensor<T> weight = matmul(q, transpose(sum(k, {2}, true), -1, -2));
+  return map(_1 / (_2 + epsilon), y, weight);
+}
+
+struct LinearAttentionOptions {
+  index_t channels = 64, heads = 8;
+  FeatureMap kernel = FeatureMap::elu;
+  bool norm_q = false, norm_k = false;  ///< features as unit vectors
+  bool causal = false;
+  double drop = 0;  ///< behind out_proj
+  bool legacy = false;  ///< q, k, v lie by head in qkv_proj, as in the reference's weights
+};
+
+/// qkv_proj: C → 3C; features of q and k; linear attention, in float for activations in bf16;
+/// out_proj: C → C.
+template <Floating T>
+class LinearAttention : public nn::Module<T> {
+ public:
+  explicit LinearAttention(const LinearAttentionOptions& o)
+      : o_(o),
+        qkv_proj_(o.channels, 3 * o.channels),
+        out_proj_(o.channels, o.channels),
+        kernel_(o.kernel, nn::head_dim("linear attention", o.channels, o.heads)) {
+    this->add_child("qkv_proj", qkv_proj_);
+    this->add_child("out_proj", out_proj_);
+    this->add_child("kernel", kernel_);
+  }
+
+  /// x [B,N,C] → [B,N,C]; `keep` [B or 1,N] hides padding.
+  template <Floating A>
+  Tensor<A> operator()(const Tensor<A>& x, const Tensor<std::uint8_t>& keep = {}) const {
+    using C = compute_t<A>;
+    const auto layout = o_.legacy ? nn::QkvLayout::by_head : nn::QkvLayout::by_projection;
+    const auto [q, k, v] =
+        nn::split_qkv(qkv_proj_(x).template to<C>(), o_.heads, layout);
+    const Tensor<C> fq = features(q, o_.norm_q), fk = features(k, o_.norm_k);
+    const Tensor<C> y =
+        o_.causal ? causal_linear_attention(fq, nn::hide_padding("linear_attention", fk, keep), v,
+                                            {.normalize = true})
+                  : linear_attention(fq, fk, v, keep);
+    return dropout(out_proj_(nn::merge_heads(y).template to<A>()), o_.drop, this->training());
+  }
+
+ private:
+  template <Floating C>
+  Tensor<C> features(const Tensor<C>& x, bool normalize) const {
+    const Tensor<C> f = kernel_(x);
+    return normalize ? unit_vectors(f) : f;
+  }
+
+  LinearAttentionOptions o_;
+  nn::Linear<T> qkv_proj_, out_proj_;
+  FeatureMapLayer<T> kernel_;
+};
+
+}  // namespace flr::mixers

@@ -1,0 +1,79 @@
+// Performer: linear attention with FAVOR+ features (Choromanski et al. 2021, arXiv 2009.14794).
+#pragma once
+
+#include "flr/mixers/favor.hpp"
+#include "flr/mixers/linear.hpp"
+
+namespace flr::mixers {
+
+/// q, k, v [B,H,N,D], rows [H,R,D] of favor_rows → [B,H,N,D], an estimate of
+/// softmax(D^−½ q kᵀ) v. `keep` [B or 1,N] hides padding.
+template <Floating T>
+Tensor<T> performer(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v, const Tensor<T>& rows,
+                    const FavorOptions& o = {}, const Tensor<std::uint8_t>& keep = {}) {
+  return linear_attention(favor_queries(q, rows, o), favor_keys(k, rows, o, keep), v, keep);
+}
+
+struct PerformerOptions {
+  index_t channels = 64, heads = 8;
+  index_t features = 256;       ///< R, for each head
+  index_t redraw_interval = 0;  ///< steps after which the features are drawn anew; 0: never
+  FavorOptions favor = {};
+  double drop = 0;  ///< behind out_proj
+};
+
+/// The features are a buffer, proj_matrix [H,R,D]: they are saved with the weights. (The reference
+/// leaves them out of its checkpoints.)
+template <Floating T>
+class Performer : public nn::Module<T> {
+ public:
+  explicit Performer(const PerformerOptions& o)
+      : o_(o),
+        stream_(random_state().call),
+        qkv_proj_(o.channels, 3 * o.channels),
+        out_proj_(o.channels, o.channels) {
+    check(o.redraw_interval >= 0, "[performer] expected a redraw interval of 0 or more, got {}",
+          o.redraw_interval);
+    rows_ = this->add_buffer("proj_matrix", draw());
+    this->add_child("qkv_proj", qkv_proj_);
+    this->add_child("out_proj", out_proj_);
+  }
+
+  /// x [B,N,C] → [B,N,C]; `keep` [B or 1,N] hides padding. Features are computed in float for
+  /// activations in bf16.
+  template <Floating A>
+  Tensor<A> operator()(const Tensor<A>& x, const Tensor<std::uint8_t>& keep = {}) const {
+    using C = compute_t<A>;
+    const auto [q, k, v] = nn::split_qkv(qkv_proj_(x).template to<C>(), o_.heads);
+    const Tensor<C> y = performer(q, k, v, rows_.template to<C>(), o_.favor, keep);
+    return dropout(out_proj_(nn::merge_heads(y).template to<A>()), o_.drop, this->training());
+  }
+
+  /// Draws new features from the random state.
+  void redraw() { rows_.copy_(draw().to(rows_.device())); }
+
+ protected:
+  /// Draws for a step depend on the seed, the step and the place of this layer in its model alone,
+  /// so that a resumed run draws the same.
+  void on_step(std::uint64_t step) override {
+    const auto interval = static_cast<std::uint64_t>(o_.redraw_interval);
+    if (interval == 0 || step == 0 || step % interval != 0) return;
+    const RandomState now = random_state();
+    random_state() = {now.seed, step, (std::uint64_t{1} << 31) + stream_};
+    redraw();
+    random_state() = now;
+  }
+
+ private:
+  Tensor<T> draw() const {
+    return favor_rows<T>(o_.heads, o_.features, nn::head_dim("performer", o_.channels, o_.heads),
+                         o_.favor.legacy);
+  }
+
+  PerformerOptions o_;
+  std::uint64_t stream_;
+  Tensor<T> rows_;
+  nn::Linear<T> qkv_proj_, out_proj_;
+};
+
+}  // namespace flr::mixers
