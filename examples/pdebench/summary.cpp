@@ -33,7 +33,7 @@ void print_summary(const Options& o, const data::Dataset& set, models::Model<flo
   fmt::print("model      {}: {} parameters; {} blocks of {} channels, {} heads", o.model_type,
              model.num_parameters(), o.num_blocks, o.channel_dim, o.num_heads);
   if (o.model_type != "transformer") fmt::print(", {} latents", o.num_latents);
-  fmt::print("\nmachine    {}\n", describe_machine(o));
+  fmt::print("\nmachine    {}\n", program::describe_machine(o));
 }
 
 }  // namespace pdebench
