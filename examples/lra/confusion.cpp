@@ -40,7 +40,7 @@ void write_confusion(const std::filesystem::path& folder, const train::SequenceS
   train::Image image(margin + side + 12, top + side + 30);
   const train::Rgb black{0, 0, 0}, white{255, 255, 255};
   const auto label = [&](const std::string& words, int x, int y, train::Rgb colour) {
-    train::draw_text(image, words, x - train::text_width(words) / 2, y, colour);
+    train::draw_text(image, x - train::text_width(words) / 2, y, words, colour);
   };
   label("answer (columns) to true class (rows), share of the row in %", (margin + side + 12) / 2, 4,
         black);

@@ -82,7 +82,18 @@ void SequenceRun::write_curve() {
 }
 
 void SequenceRun::finish() {
-  if (test_) write_confusion(folder_, *test_);
+  if (!test_) {  // a restart after the last step
+    const auto score = [&] {
+      return train::score_sequences(*model_, task_.test_or_dev(), how_, o_.evaluation_batch());
+    };
+    if (o_.weights == "ema" && trainer_->ema()) {
+      optim::AveragedWeights<float> averaged(*trainer_->ema());
+      test_ = score();
+    } else {
+      test_ = score();
+    }
+  }
+  write_confusion(folder_, *test_);
   if (!scores_.values.empty()) fmt::print("{}\n", describe(scores_));
 }
 
