@@ -3,5 +3,6 @@
 
 #include "flr/models/flare.hpp"
 #include "flr/models/flare_ablations.hpp"
+#include "flr/models/mixer_transformer.hpp"
 #include "flr/models/spectrum.hpp"
 #include "flr/models/transformer.hpp"
