@@ -74,6 +74,10 @@ TEST_CASE("golden_check notices one value changed by 1e-6") {
       {"causal_flare_a", "dq"},          {"causal_linear_a", "dv"},
       {"pde_linear_swiglu", "grad/blocks.1.att.kernel.layer3.weight"},
       {"pde_linformer_a", "grad/blocks.0.att.E_v"},
+      {"triple_a", "dk2"},               {"triple_a", "state"},
+      {"lra_ema_a", "grad/blocks.0.att.ema.eta"},
+      {"lra_strassen_a", "grad/blocks.1.att.g2"},
+      {"lra_third_order_a", "grad/blocks.0.att.att_proj.weight"},
       {"optim_muon", "p/6/0"},           {"optim_adamw", "p/1/0"}};
   for (const auto& [name, tensor] : cases) {
     CAPTURE(name);

@@ -75,9 +75,30 @@ Verdict check_causal(const flr::data::SafeTensors& file) {
   return result.verdict;
 }
 
+template <class T>
+Verdict check_triple(const flr::data::SafeTensors& file) {
+  const char* names[] = {"q1", "q2", "k1", "k2", "v"};
+  std::vector<flr::Tensor<T>> x;
+  for (const char* name : names) x.push_back(leaf<T>(file, name));
+  flr::Tensor<T> state;
+  const auto y = flr::mixers::triple_attention(x[0], x[1], x[2], x[3], x[4], {}, 16, &state);
+  flr::backward(y, on_device<T>(file.at("dy")));
+
+  Comparison result(sizeof(T) == 8, norm_of_all(file, {"dq", "dk", "dv"}));
+  result.add("state", state.contiguous(), file.at("state"));
+  result.add("y", y, file.at("y"));
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const std::string name = std::string("d") + names[i];
+    result.add(name, x[i].grad(), file.at(name));
+  }
+  return result.verdict;
+}
+
 template Verdict check_sdpa<float>(const flr::data::SafeTensors&);
 template Verdict check_sdpa<double>(const flr::data::SafeTensors&);
 template Verdict check_flare_mixer<float>(const flr::data::SafeTensors&);
 template Verdict check_flare_mixer<double>(const flr::data::SafeTensors&);
 template Verdict check_causal<float>(const flr::data::SafeTensors&);
 template Verdict check_causal<double>(const flr::data::SafeTensors&);
+template Verdict check_triple<float>(const flr::data::SafeTensors&);
+template Verdict check_triple<double>(const flr::data::SafeTensors&);
