@@ -40,6 +40,8 @@ const Backend<T>& table() {
       .to_f32 = to_f32<T>,
       .to_f64 = to_f64<T>,
       .to_bf16 = to_bf16<T>,
+      .from_u8 = from_u8<T>,
+      .to_u8 = to_u8<T>,
   };
   return entries;
 }

@@ -38,5 +38,7 @@ template <class T> void ema(T* shadow, const T* p, index_t n, double decay);
 template <class T> void to_f32(const T* x, float* y, index_t n);                        // convert.cu
 template <class T> void to_f64(const T* x, double* y, index_t n);
 template <class T> void to_bf16(const T* x, bf16* y, index_t n);
+template <class T> void from_u8(const std::uint8_t* x, T* y, index_t n);
+template <class T> void to_u8(const T* x, std::uint8_t* y, index_t n);
 
 }  // namespace flr::cuda

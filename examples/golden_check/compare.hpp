@@ -76,6 +76,8 @@ inline double norm_of_all(const flr::data::SafeTensors& file, std::initializer_l
 template <class T>
 Verdict check_model(const flr::data::SafeTensors& file);
 template <class T>
+Verdict check_sequence_model(const flr::data::SafeTensors& file);
+template <class T>
 Verdict check_sdpa(const flr::data::SafeTensors& file);
 template <class T>
 Verdict check_flare_mixer(const flr::data::SafeTensors& file);

@@ -12,6 +12,8 @@ namespace {
 
 template <class T>
 Verdict check_file(const flr::data::SafeTensors& file) {
+  if (file.metadata.contains("task") && file.metadata.at("task") == "lra")
+    return check_sequence_model<T>(file);
   if (file.metadata.contains("model")) return check_model<T>(file);
   if (file.metadata.contains("kind")) return check_optimizer<T>(file);
   if (file.metadata.contains("mask")) return check_sdpa<T>(file);

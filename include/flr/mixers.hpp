@@ -4,6 +4,7 @@
 #include "flr/mixers/causal_flare.hpp"
 #include "flr/mixers/causal_linear.hpp"
 #include "flr/mixers/cosformer.hpp"
+#include "flr/mixers/dropped_attention.hpp"
 #include "flr/mixers/favor.hpp"
 #include "flr/mixers/feature_map.hpp"
 #include "flr/mixers/flare.hpp"

@@ -10,3 +10,4 @@
 #include "flr/nn/module.hpp"
 #include "flr/nn/norm.hpp"
 #include "flr/nn/residual_mlp.hpp"
+#include "flr/nn/rotary.hpp"

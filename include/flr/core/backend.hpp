@@ -53,6 +53,9 @@ struct Backend {
   void (*to_f32)(const T* x, float* y, index_t n);
   void (*to_f64)(const T* x, double* y, index_t n);
   void (*to_bf16)(const T* x, bf16* y, index_t n);
+  /// Keep-masks as factors, and back.
+  void (*from_u8)(const std::uint8_t* x, T* y, index_t n);
+  void (*to_u8)(const T* x, std::uint8_t* y, index_t n);
 };
 
 /// The CPU table. In the header-only form it is made here and now (cpu/table.hpp); in the compiled

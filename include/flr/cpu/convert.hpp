@@ -54,5 +54,13 @@ template <class T>
 void to_bf16(const T* x, bf16* y, index_t n) {
   convert(x, y, n);
 }
+template <class T>
+void from_u8(const std::uint8_t* x, T* y, index_t n) {
+  for (index_t i = 0; i < n; ++i) y[i] = static_cast<T>(static_cast<compute_t<T>>(x[i]));
+}
+template <class T>
+void to_u8(const T* x, std::uint8_t* y, index_t n) {
+  for (index_t i = 0; i < n; ++i) y[i] = static_cast<std::uint8_t>(static_cast<compute_t<T>>(x[i]));
+}
 
 FLR_CPU_END

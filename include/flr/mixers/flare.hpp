@@ -1,7 +1,7 @@
 // FLARE as a module: tokens → keys and values → latents → tokens (arXiv 2508.12594).
 #pragma once
 
-#include "flr/nn.hpp"
+#include "flr/mixers/dropped_attention.hpp"
 
 namespace flr::mixers {
 
@@ -14,6 +14,11 @@ struct FlareOptions {
   bool qk_norm = false;
   nn::NormKind norm = nn::NormKind::layer;  ///< of qk_norm
   bool shared_latents = false;              ///< one set of latents for all heads
+  double drop = 0;                          ///< behind out_proj
+  double attn_drop = 0;                     ///< of the weights, in both hops
+  /// The reference's mask: padded tokens read zeros from the latents. (Without it they read what
+  /// other tokens would; nobody looks at it.)
+  bool legacy = false;
 };
 
 /// The weights of one layer: how latents gather, [B,H,M,N], and how tokens read them, [B,H,N,M].
@@ -25,8 +30,11 @@ struct FlareWeights {
 template <Floating T>
 class Flare : public nn::Module<T> {
  public:
-  explicit Flare(const FlareOptions& o)
+  /// `rotary`, where given, turns the keys by their positions (the latents have none); it must
+  /// outlive this module.
+  explicit Flare(const FlareOptions& o, const nn::Rotary<T>* rotary = nullptr)
       : o_(checked(o)),
+        rotary_(rotary),
         latent_q(this->add_parameter(
             "latent_q", {o.shared_latents ? o.channels / o.heads : o.channels, o.latents},
             nn::Role::latent)),
@@ -60,9 +68,9 @@ class Flare : public nn::Module<T> {
   template <Floating A>
   Tensor<A> keys(const Tensor<A>& x) const {
     const Tensor<A> k = k_proj_(x);
-    if (!k_norm_) return nn::split_heads(k, o_.heads);
+    if (!k_norm_) return turned(nn::split_heads(k, o_.heads));
     const Tensor<A> heads = reshape(k, {k.size(0), k.size(1), o_.heads, head_dim()});
-    return permute((*k_norm_)(heads), {0, 2, 1, 3});
+    return turned(permute((*k_norm_)(heads), {0, 2, 1, 3}));
   }
   template <Floating A>
   Tensor<A> values(const Tensor<A>& x) const {
@@ -72,21 +80,27 @@ class Flare : public nn::Module<T> {
   /// What tokens read from the latents, [B,H,N,D] → [B,N,C].
   template <Floating A>
   Tensor<A> output(const Tensor<A>& y) const {
-    return out_proj_(nn::merge_heads(y));
+    return dropout(out_proj_(nn::merge_heads(y)), o_.drop, this->training());
   }
 
-  /// x [B,N,C] → [B,N,C].
+  /// x [B,N,C] → [B,N,C]; latents do not see the tokens that `keep` [B or 1,N] hides.
   template <Floating A>
-  Tensor<A> operator()(const Tensor<A>& x) const {
-    return mix(x, [](const Tensor<A>& z) { return z; });
+  Tensor<A> operator()(const Tensor<A>& x, const Tensor<std::uint8_t>& keep = {}) const {
+    return mix(x, [](const Tensor<A>& z) { return z; }, keep);
   }
 
   /// The same with a function on the latents [B,H,M,D] between the two hops.
   template <Floating A, class F>
-  Tensor<A> mix(const Tensor<A>& x, F&& on_latents) const {
-    const Tensor<A> q = queries<A>(), k = keys(x);
-    const Tensor<A> z = on_latents(flare_encode(q, k, values(x), o_.scale));
-    return output(flare_decode(q, k, z, o_.scale));
+  Tensor<A> mix(const Tensor<A>& x, F&& on_latents, const Tensor<std::uint8_t>& keep = {}) const {
+    const Tensor<A> q = unsqueeze(queries<A>(), 0), k = keys(x);
+    const auto attend = [this](const Tensor<A>& from, const Tensor<A>& to, const Tensor<A>& v,
+                               const Tensor<std::uint8_t>& visible) {
+      return dropped_attention(from, to, v, {.scale = o_.scale, .keep = visible}, o_.attn_drop,
+                               this->training());
+    };
+    const Tensor<A> z = on_latents(attend(q, k, values(x), keep));
+    const Tensor<A> y = attend(k, q, z, {});
+    return output(o_.legacy ? nn::hide_padding("flare", y, keep) : y);
   }
 
   /// Encode and decode weights for x [B,N,C]. `legacy` leaves out the model's scale, as the
@@ -100,6 +114,10 @@ class Flare : public nn::Module<T> {
   }
 
  private:
+  template <Floating A>
+  Tensor<A> turned(const Tensor<A>& heads) const {
+    return rotary_ ? (*rotary_)(heads) : heads;
+  }
   static const FlareOptions& checked(const FlareOptions& o) {
     check(o.heads > 0 && o.channels > 0 && o.channels % o.heads == 0,
           "[flare] {} channels do not divide into {} heads", o.channels, o.heads);
@@ -111,6 +129,7 @@ class Flare : public nn::Module<T> {
   }
 
   FlareOptions o_;
+  const nn::Rotary<T>* rotary_;
 
  public:
   Tensor<T> latent_q;

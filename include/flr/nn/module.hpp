@@ -25,6 +25,7 @@ template <Floating T>
 struct NamedBuffer {
   std::string name;
   Tensor<T> value;
+  bool saved = true;  ///< with the weights; false for tables that the constructor makes anyway
 };
 
 /// All values of a root module's parameters in one block, all gradients in another. An optimiser
@@ -62,7 +63,7 @@ class Module {
     collect("", list);
     return list;
   }
-  /// Every buffer (state that is saved but not trained) below this module.
+  /// Every buffer (state that is not trained) below this module.
   std::vector<NamedBuffer<T>> buffers() const {
     std::vector<NamedBuffer<T>> list;
     collect_buffers("", list);
@@ -178,8 +179,8 @@ class Module {
     parameters_.push_back({name, role, p});
     return p;
   }
-  Tensor<T> add_buffer(const std::string& name, Tensor<T> value) {
-    buffers_.push_back({name, value});
+  Tensor<T> add_buffer(const std::string& name, Tensor<T> value, bool saved = true) {
+    buffers_.push_back({name, value, saved});
     return value;
   }
   /// Registers a member as a child. The child must live as long as this module.
@@ -198,7 +199,7 @@ class Module {
     for (const auto& c : children_) c.module->collect(prefix + c.name + ".", list);
   }
   void collect_buffers(const std::string& prefix, std::vector<NamedBuffer<T>>& list) const {
-    for (const auto& b : buffers_) list.push_back({prefix + b.name, b.value});
+    for (const auto& b : buffers_) list.push_back({prefix + b.name, b.value, b.saved});
     for (const auto& c : children_) c.module->collect_buffers(prefix + c.name + ".", list);
   }
 

@@ -31,6 +31,16 @@ Tensor<U> Tensor<T>::to() const {
     if (recording(*this))
       record("to", y, Inputs(*this), [](Backward& b) { b.give(0, b.grad<U>()); });
     return y;
+  } else if constexpr (Floating<U> && std::same_as<T, std::uint8_t>) {
+    const Tensor source = is_contiguous() ? *this : clone();
+    auto y = Tensor<U>::empty(shape(), device());
+    backend<U>(device()).from_u8(source.data(), y.mutable_data(), numel());
+    return y;
+  } else if constexpr (Floating<T> && std::same_as<U, std::uint8_t>) {
+    const Tensor source = is_contiguous() ? *this : clone();
+    auto y = Tensor<U>::empty(shape(), device());
+    backend<T>(device()).to_u8(source.data(), y.mutable_data(), numel());
+    return y;
   } else {
     // Integers carry no gradient and are small: element by element on the host.
     const std::vector<T> from = to_vector();

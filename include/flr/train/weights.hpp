@@ -27,7 +27,8 @@ template <Floating T>
 data::SafeTensors weights_of(const nn::Module<T>& module) {
   data::SafeTensors file;
   for (const auto& p : module.parameters()) file.tensors[p.name] = data::to_array(p.value);
-  for (const auto& b : module.buffers()) file.tensors[b.name] = data::to_array(b.value);
+  for (const auto& b : module.buffers())
+    if (b.saved) file.tensors[b.name] = data::to_array(b.value);
   return file;
 }
 
@@ -50,7 +51,8 @@ void set_weights(nn::Module<T>& module, const data::SafeTensors& file, const std
     arrays.erase(it);
   };
   for (const auto& p : module.parameters()) take(p.name, p.value);
-  for (const auto& b : module.buffers()) take(b.name, b.value);
+  for (const auto& b : module.buffers())
+    if (b.saved) take(b.name, b.value);
   check(arrays.empty(), "[weights] {}: the model has no parameter '{}'", origin,
         arrays.empty() ? "" : arrays.begin()->first);
   std::vector<Tensor<T>> values;  // converted first: a bad value must not leave half a model

@@ -1,0 +1,109 @@
+// The mixers of the Long Range Arena models, by name. A new one is one line of lra_mixers().
+#pragma once
+
+#include <functional>
+
+#include "flr/models/sequence_options.hpp"
+#include "flr/models/token_layer.hpp"
+
+namespace flr::models {
+
+/// Where a mixer stands in its model.
+template <Floating T>
+struct MixerPlace {
+  const SequenceOptions& options;
+  int block = 0;
+  const nn::Rotary<T>* rotary = nullptr;  ///< the model's, with Positions::rotary
+};
+
+template <Floating T>
+using MakeLayer = std::function<std::unique_ptr<TokenLayer<T>>(const MixerPlace<T>&)>;
+
+template <Floating T>
+struct NamedMixer {
+  const char* name;
+  MakeLayer<T> mixer;
+  MakeLayer<T> ffn;       ///< the feed-forward layer of its blocks
+  bool takes_rotary = false;
+};
+
+/// The transformer's MLP C → mlp_ratio·C → C, exact GELU if no activation is given.
+template <Floating T>
+std::unique_ptr<TokenLayer<T>> transformer_ffn(const MixerPlace<T>& at) {
+  const SequenceOptions& o = at.options;
+  return pointwise_layer<T, nn::MLP<T>>(o.channels, o.hidden(o.mlp_ratio), o.channels,
+                                        o.act.value_or(Activation::gelu), o.proj_drop);
+}
+
+/// FLARE's residual MLP of ffn_layers and ffn_ratio, tanh-GELU if no activation is given.
+template <Floating T>
+std::unique_ptr<TokenLayer<T>> residual_ffn(const MixerPlace<T>& at) {
+  const SequenceOptions& o = at.options;
+  return pointwise_layer<T, nn::ResidualMLP<T>>(
+      o.channels, o.hidden(o.ffn_ratio), o.channels, o.ffn_layers,
+      ResidualMlpOptions{true, true, o.act.value_or(Activation::gelu_tanh)});
+}
+
+namespace detail {
+
+template <Floating T>
+std::unique_ptr<TokenLayer<T>> make_softmax(const MixerPlace<T>& at) {
+  const SequenceOptions& o = at.options;
+  return mixer_layer<T, mixers::SelfAttention<T>>(
+      o.channels, o.heads, mixers::SelfAttentionOptions{o.proj_drop, o.attn_drop}, at.rotary);
+}
+
+template <Floating T>
+std::unique_ptr<TokenLayer<T>> make_flare(const MixerPlace<T>& at) {
+  const SequenceOptions& o = at.options;
+  mixers::FlareOptions f;
+  f.channels = o.channels, f.heads = o.heads, f.latents = o.latents, f.scale = o.attn_scale;
+  f.k_layers = f.v_layers = o.kv_layers, f.k_ratio = f.v_ratio = o.kv_ratio;
+  f.act = o.act.value_or(Activation::gelu_tanh);
+  f.qk_norm = o.qk_norm, f.norm = o.norm();
+  f.drop = o.proj_drop, f.attn_drop = o.attn_drop, f.legacy = o.legacy;
+  return mixer_layer<T, mixers::Flare<T>>(f, at.rotary);
+}
+
+template <Floating T>
+std::unique_ptr<TokenLayer<T>> make_linformer(const MixerPlace<T>& at) {
+  const SequenceOptions& o = at.options;
+  return mixer_layer<T, mixers::Linformer<T>>(mixers::LinformerOptions{
+      .channels = o.channels, .heads = o.heads, .max_length = o.positions_needed(),
+      .projected = o.linformer_k, .drop = o.proj_drop, .legacy = o.legacy});
+}
+
+template <Floating T>
+std::unique_ptr<TokenLayer<T>> make_linear(const MixerPlace<T>& at) {
+  const SequenceOptions& o = at.options;
+  return mixer_layer<T, mixers::LinearAttention<T>>(mixers::LinearAttentionOptions{
+      .channels = o.channels, .heads = o.heads, .kernel = mixers::feature_map_named(o.kernel),
+      .norm_q = o.norm_q, .norm_k = o.norm_k, .drop = o.proj_drop, .legacy = o.legacy});
+}
+
+}  // namespace detail
+
+/// All mixers. `linear` is Katharopoulos's attention with a feature map by name.
+template <Floating T>
+const std::vector<NamedMixer<T>>& lra_mixers() {
+  static const std::vector<NamedMixer<T>> list{
+      {"transformer", detail::make_softmax<T>, transformer_ffn<T>, true},
+      {"flare", detail::make_flare<T>, residual_ffn<T>, true},
+      {"linformer", detail::make_linformer<T>, transformer_ffn<T>},
+      {"linear", detail::make_linear<T>, transformer_ffn<T>},
+  };
+  return list;
+}
+
+/// The mixer of a name; an error lists the names.
+template <Floating T>
+const NamedMixer<T>& lra_mixer(const std::string& name) {
+  std::string names;
+  for (const NamedMixer<T>& m : lra_mixers<T>()) {
+    if (m.name == name) return m;
+    names += (names.empty() ? "" : ", ") + std::string(m.name);
+  }
+  fail("[lra] there is no mixer '{}'; expected one of {}", name, names);
+}
+
+}  // namespace flr::models
