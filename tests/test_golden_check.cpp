@@ -54,7 +54,7 @@ TEST_CASE("golden_check agrees with every fixture") {
   if (!built()) return;
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(golden)) files.push_back(entry.path());
-  REQUIRE(files.size() >= 30);
+  REQUIRE(files.size() >= 33);
   std::string printed;
   const int code = golden_check(files, &printed);
   INFO(printed);
@@ -78,6 +78,7 @@ TEST_CASE("golden_check notices one value changed by 1e-6") {
       {"lra_ema_a", "grad/blocks.0.att.ema.eta"},
       {"lra_strassen_a", "grad/blocks.1.att.g2"},
       {"lra_third_order_a", "grad/blocks.0.att.att_proj.weight"},
+      {"lra_performer_a", "buffer/blocks.0.att.proj_matrix"},
       {"optim_muon", "p/6/0"},           {"optim_adamw", "p/1/0"}};
   for (const auto& [name, tensor] : cases) {
     CAPTURE(name);

@@ -328,7 +328,7 @@ TEST_CASE("modules: gradients, padding, bf16") {
       ThirdOrderOptions t{.channels = channels, .heads = heads, .score = score, .block = block};
       check_mixer("third_order", channels, FLR_MAKE(ThirdOrder, t));
     }
-  check_mixer("ema_attention", channels, FLR_MAKE(EmaAttention, channels));
+  check_mixer("ema_attention", channels, FLR_MAKE(EmaAttention, (EmaAttentionOptions{channels})));
   for (const index_t length : {0, 20}) {
     MegaOptions m{.channels = channels, .shared = 3, .values = 5, .order = 3, .max_length = length};
     check_mixer("mega", channels, FLR_MAKE(Mega, m));

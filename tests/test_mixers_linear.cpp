@@ -14,6 +14,19 @@ auto maker(const Options& o) {
   return [o](auto scalar) { return std::make_unique<M<decltype(scalar)>>(o); };
 }
 
+/// A mixer with rotary positions of its own.
+template <template <class> class M, class Options>
+auto turned_maker(const Options& o) {
+  return [o](auto scalar) {
+    using T = decltype(scalar);
+    struct Turned : M<T> {
+      explicit Turned(const Options& options) : M<T>(options, &rotary), rotary(24, 4) {}
+      nn::Rotary<T> rotary;
+    };
+    return std::make_unique<Turned>(o);
+  };
+}
+
 constexpr index_t C = 8;
 
 }  // namespace
@@ -46,6 +59,31 @@ TEST_CASE("every mixer: gradients, padding and bf16") {
   check_mixer("luna", C,
               maker<mixers::Luna, mixers::LunaOptions>(
                   {.channels = C, .heads = 2, .latents = 3, .qk_norm = true, .own_packed = true}));
+}
+
+TEST_CASE("mixers with rotary positions") {
+  check_mixer("linformer", C,
+              turned_maker<mixers::Linformer, mixers::LinformerOptions>(
+                  {.channels = C, .heads = 2, .max_length = 24, .projected = 3}), false);
+  // Positions are counted from the first place, so padding in front would move them.
+  const auto linear = turned_maker<mixers::LinearAttention, mixers::LinearAttentionOptions>(
+      {.channels = C, .heads = 2});
+  check_mixer("linear", C, linear, false);
+  const auto performer = turned_maker<mixers::Performer, mixers::PerformerOptions>(
+      {.channels = C, .heads = 2, .features = 6});
+  check_mixer("performer", C, performer, false);
+
+  // Without positions a mixer does not know the order of the other tokens; with them it does.
+  manual_seed(12);
+  const auto x = randn<double>({1, 5, C});
+  const auto swapped = index_select(x, 1, {0, 2, 1, 3, 4});
+  const auto moved = [&](const auto& m) {
+    const auto first = [&](const auto& t) { return slice(m(t), 1, 0, 1).clone(); };
+    return largest_difference(first(x), first(swapped));
+  };
+  CHECK(moved(mixers::LinearAttention<double>({.channels = C, .heads = 2})) < 1e-14);
+  CHECK(moved(*linear(double{})) > 1e-3);
+  CHECK(moved(*performer(double{})) > 1e-3);
 }
 
 TEST_CASE("linear attention with every feature map") {

@@ -3,18 +3,9 @@
 
 #include <functional>
 
-#include "flr/models/sequence_options.hpp"
-#include "flr/models/token_layer.hpp"
+#include "flr/models/lra_mixers_higher.hpp"
 
 namespace flr::models {
-
-/// Where a mixer stands in its model.
-template <Floating T>
-struct MixerPlace {
-  const SequenceOptions& options;
-  int block = 0;
-  const nn::Rotary<T>* rotary = nullptr;  ///< the model's, with Positions::rotary
-};
 
 template <Floating T>
 using MakeLayer = std::function<std::unique_ptr<TokenLayer<T>>(const MixerPlace<T>&)>;
@@ -68,87 +59,59 @@ std::unique_ptr<TokenLayer<T>> make_flare(const MixerPlace<T>& at) {
 template <Floating T>
 std::unique_ptr<TokenLayer<T>> make_linformer(const MixerPlace<T>& at) {
   const SequenceOptions& o = at.options;
-  return mixer_layer<T, mixers::Linformer<T>>(mixers::LinformerOptions{
-      .channels = o.channels, .heads = o.heads, .max_length = o.positions_needed(),
-      .projected = o.linformer_k, .drop = o.proj_drop, .legacy = o.legacy});
+  return mixer_layer<T, mixers::Linformer<T>>(
+      mixers::LinformerOptions{.channels = o.channels, .heads = o.heads,
+                               .max_length = o.positions_needed(), .projected = o.linformer_k,
+                               .drop = o.proj_drop, .attn_drop = o.attn_drop, .legacy = o.legacy},
+      at.rotary);
 }
 
 template <Floating T>
 std::unique_ptr<TokenLayer<T>> make_linear(const MixerPlace<T>& at) {
   const SequenceOptions& o = at.options;
-  return mixer_layer<T, mixers::LinearAttention<T>>(mixers::LinearAttentionOptions{
-      .channels = o.channels, .heads = o.heads, .kernel = mixers::feature_map_named(o.kernel),
-      .norm_q = o.norm_q, .norm_k = o.norm_k, .drop = o.proj_drop, .legacy = o.legacy});
-}
-
-/// What the mixers of products of states have in common.
-template <class Options>
-Options projected_options(const SequenceOptions& o) {
-  check(o.legacy || o.qk_dim_ratio == 1,
-        "[lra] queries and keys of {} are as wide as values; got qk_dim_ratio {} (legacy ignores it, "
-        "as the reference does)", o.mixer, o.qk_dim_ratio);
-  Options p;
-  p.channels = o.channels, p.heads = o.heads;
-  p.layers = o.kv_layers, p.ratio = o.legacy ? 1 : o.kv_ratio;  // ignored by the reference
-  p.act = o.act.value_or(Activation::gelu_tanh);
-  p.kernel = mixers::feature_map_named(o.kernel);
-  p.norm_q = o.norm_q, p.norm_k = o.norm_k;
-  p.norm = o.norm(), p.drop = o.proj_drop;
-  return p;
+  return mixer_layer<T, mixers::LinearAttention<T>>(
+      mixers::LinearAttentionOptions{.channels = o.channels, .heads = o.heads,
+                                     .kernel = mixers::feature_map_named(o.kernel),
+                                     .norm_q = o.norm_q, .norm_k = o.norm_k, .drop = o.proj_drop,
+                                     .legacy = o.legacy},
+      at.rotary);
 }
 
 template <Floating T>
-std::unique_ptr<TokenLayer<T>> make_multilinear(const MixerPlace<T>& at) {
-  auto p = projected_options<mixers::MultilinearOptions>(at.options);
-  p.states = static_cast<int>(at.options.num_states);
-  return mixer_layer<T, mixers::Multilinear<T>>(p);
-}
-
-template <Floating T>
-std::unique_ptr<TokenLayer<T>> make_norm_attention(const MixerPlace<T>& at) {
+std::unique_ptr<TokenLayer<T>> make_performer(const MixerPlace<T>& at) {
   const SequenceOptions& o = at.options;
-  return mixer_layer<T, mixers::NormAttention<T>>(
-      mixers::NormAttentionOptions{o.channels, o.heads, o.proj_drop, o.legacy});
+  return mixer_layer<T, mixers::Performer<T>>(
+      mixers::PerformerOptions{.channels = o.channels, .heads = o.heads,
+                               .features = o.performer_features,
+                               .redraw_interval = o.performer_redraw_interval,
+                               .favor = {.normalize_inputs = o.performer_normalize_inputs,
+                                         .legacy = o.legacy},
+                               .drop = o.proj_drop},
+      at.rotary);
 }
 
 template <Floating T>
-std::unique_ptr<TokenLayer<T>> make_strassen(const MixerPlace<T>& at) {
-  auto p = projected_options<mixers::StrassenLinearOptions>(at.options);
-  p.legacy = at.options.legacy;
-  return mixer_layer<T, mixers::StrassenLinear<T>>(p);
-}
-
-template <Floating T, class Mixer>
-std::unique_ptr<TokenLayer<T>> make_projected(const MixerPlace<T>& at) {
-  return mixer_layer<T, Mixer>(projected_options<mixers::ProjectedOptions>(at.options));
-}
-
-template <Floating T>
-std::unique_ptr<TokenLayer<T>> make_triple1(const MixerPlace<T>& at) {
+std::unique_ptr<TokenLayer<T>> make_cosformer(const MixerPlace<T>& at) {
   const SequenceOptions& o = at.options;
-  return mixer_layer<T, mixers::Triple1<T>>(
-      mixers::Triple1Options{o.channels, o.heads, o.norm(), o.proj_drop});
+  return mixer_layer<T, mixers::Cosformer<T>>(
+      mixers::CosformerOptions{.channels = o.channels, .heads = o.heads, .drop = o.proj_drop});
 }
 
 template <Floating T>
-std::unique_ptr<TokenLayer<T>> make_third_order(const MixerPlace<T>& at) {
+std::unique_ptr<TokenLayer<T>> make_linear_no(const MixerPlace<T>& at) {
   const SequenceOptions& o = at.options;
-  const bool strassen = o.third_order_method == "strassen";
-  check(strassen || o.third_order_method == "third_order",
-        "[lra] expected third_order_method third_order or strassen, got {}", o.third_order_method);
-  return mixer_layer<T, mixers::ThirdOrder<T>>(mixers::ThirdOrderOptions{
-      .channels = o.channels, .heads = o.heads,
-      .score = strassen ? mixers::PairScore::strassen : mixers::PairScore::third_order,
-      .drop = o.proj_drop, .legacy = o.legacy});
+  return mixer_layer<T, mixers::LinearNo<T>>(mixers::LinearNoOptions{
+      .channels = o.channels, .heads = o.heads, .norm = o.norm(), .drop = o.proj_drop});
 }
 
-/// MEGA; legacy is the reference's layer of that name.
 template <Floating T>
-std::unique_ptr<TokenLayer<T>> make_ema(const MixerPlace<T>& at) {
+std::unique_ptr<TokenLayer<T>> make_flare_plus_plus(const MixerPlace<T>& at) {
   const SequenceOptions& o = at.options;
-  if (o.legacy) return mixer_layer<T, mixers::EmaAttention<T>>(o.channels);
-  return mixer_layer<T, mixers::Mega<T>>(
-      mixers::MegaOptions{.channels = o.channels, .max_length = o.positions_needed()});
+  check(o.proj_drop == 0 && o.attn_drop == 0,
+        "[lra] flare_plus_plus has no dropout; got attn_drop {} and proj_drop {}", o.attn_drop,
+        o.proj_drop);
+  return mixer_layer<T, mixers::FlarePlusPlus<T>>(mixers::FlarePlusPlusOptions{
+      .channels = o.channels, .heads = o.heads, .latents = o.latents, .norm = o.norm()});
 }
 
 }  // namespace detail
@@ -159,8 +122,12 @@ const std::vector<NamedMixer<T>>& lra_mixers() {
   static const std::vector<NamedMixer<T>> list{
       {"transformer", detail::make_softmax<T>, transformer_ffn<T>, true},
       {"flare", detail::make_flare<T>, residual_ffn<T>, true},
-      {"linformer", detail::make_linformer<T>, transformer_ffn<T>},
-      {"linear", detail::make_linear<T>, transformer_ffn<T>},
+      {"linformer", detail::make_linformer<T>, transformer_ffn<T>, true},
+      {"linear", detail::make_linear<T>, transformer_ffn<T>, true},
+      {"performer", detail::make_performer<T>, transformer_ffn<T>, true},
+      {"cosformer", detail::make_cosformer<T>, transformer_ffn<T>},
+      {"linear_no", detail::make_linear_no<T>, transformer_ffn<T>},
+      {"flare_plus_plus", detail::make_flare_plus_plus<T>, residual_ffn<T>},
       {"multilinear", detail::make_multilinear<T>, residual_ffn<T>},
       {"norm_attention", detail::make_norm_attention<T>, residual_ffn<T>},
       {"strassen", detail::make_strassen<T>, residual_ffn<T>},

@@ -108,7 +108,7 @@ Tensor<T> logcumsumexp(const Tensor<T>& x, int axis) {
     for (index_t s = 1; s < n; s *= 2) {
       Tensor<T> late = slice(y, at, s, n);
       const Tensor<T> early = slice(y, at, 0, n - s);
-      late.copy_(logaddexp(late, early));
+      late.copy_(map(max(_1, _2) + softplus(-abs(_1 - _2)), late, early));
     }
     return 0;
   });
