@@ -82,7 +82,8 @@ TEST_CASE("gradients of damped_ema") {
   manual_seed(3);
   for (const bool reverse : {false, true}) {
     const auto check_of = [&](auto f) {
-      const auto result = gradcheck(f, {randn<double>({2, 9, 2}), rates(2, 3), randn<double>({2, 3})});
+      const auto result =
+          gradcheck(f, {randn<double>({2, 9, 2}), rates(2, 3), randn<double>({2, 3})});
       INFO(result.where);
       CHECK(result.ok);
     };
@@ -122,7 +123,8 @@ TEST_CASE("damped_ema has the same bits with any number of threads") {
   const auto run = [](int threads) {
     set_num_threads(threads);
     manual_seed(6);
-    auto x = randn({4, 150, 40}).requires_grad(true), r = rates(40, 4).to<float>().requires_grad(true);
+    auto x = randn({4, 150, 40}).requires_grad(true),
+         r = rates(40, 4).to<float>().requires_grad(true);
     const auto y = damped_ema(x, r, randn({40, 4}));
     backward(sum(square(y)));
     set_num_threads(0);

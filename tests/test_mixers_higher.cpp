@@ -115,8 +115,8 @@ TEST_CASE("triple and quad attention are their sums, in any blocks") {
     for (index_t s = 0; s < n; ++s)
       for (index_t i = 0; i < d; ++i)
         for (index_t k = 0; k < d; ++k)
-          y += x[0].at(b, h, t, i) * x[1].at(b, h, t, k) * x[2].at(b, h, s, i) * x[3].at(b, h, s, k) *
-               x[4].at(b, h, s, j);
+          y += x[0].at(b, h, t, i) * x[1].at(b, h, t, k) * x[2].at(b, h, s, i) *
+               x[3].at(b, h, s, k) * x[4].at(b, h, s, j);
     return y / static_cast<double>(n);
   });
   // Σ_ikl of products of pairs is the product of three dot products.
@@ -149,7 +149,8 @@ TEST_CASE("triple and quad attention are their sums, in any blocks") {
   const auto parts = gradients(five, [&](const Heads& h) { return run_triple(h, 2); });
   const auto quad_whole = gradients(x, [&](const Heads& h) { return run_quad(h, 0); });
   const auto quad_parts = gradients(x, [&](const Heads& h) { return run_quad(h, 2); });
-  for (std::size_t i = 0; i < whole.size(); ++i) CHECK(largest_difference(whole[i], parts[i]) < 1e-11);
+  for (std::size_t i = 0; i < whole.size(); ++i)
+    CHECK(largest_difference(whole[i], parts[i]) < 1e-11);
   for (std::size_t i = 0; i < x.size(); ++i)
     CHECK(largest_difference(quad_whole[i], quad_parts[i]) < 1e-11);
 }
@@ -163,7 +164,8 @@ TEST_CASE("linearised Strassen attention is its sum") {
   const auto state = [&](int k, int v, index_t b, index_t h, index_t i, index_t j) {
     double s = 0;
     for (index_t t = 0; t < n; ++t)
-      s += x[static_cast<std::size_t>(k)].at(b, h, t, i) * x[static_cast<std::size_t>(v)].at(b, h, t, j);
+      s += x[static_cast<std::size_t>(k)].at(b, h, t, i) *
+           x[static_cast<std::size_t>(v)].at(b, h, t, j);
     return s / static_cast<double>(n);
   };
   const auto average = [&](int v, index_t b, index_t h, index_t j) {
@@ -174,20 +176,24 @@ TEST_CASE("linearised Strassen attention is its sum") {
   const auto expected = by_loops(x[0].shape(), [&](index_t b, index_t h, index_t t, index_t j) {
     double y = 0;
     for (index_t i = 0; i < d; ++i) {
-      const double q = x[0].at(b, h, t, i), s1 = state(1, 3, b, h, i, j), s2 = state(2, 4, b, h, i, j);
+      const double q = x[0].at(b, h, t, i), s1 = state(1, 3, b, h, i, j),
+                   s2 = state(2, 4, b, h, i, j);
       y += g[0].at(h) * q * s1 * average(4, b, h, j) + g[1].at(h) * s1 * s2 +
            g[2].at(h) * q * s2 * average(3, b, h, j) + g[3].at(h) * q * s1 * s2;
     }
     return y;
   });
-  CHECK(largest_difference(strassen_linear_attention(x[0], x[1], x[2], x[3], x[4], g), expected) < 1e-13);
+  CHECK(largest_difference(strassen_linear_attention(x[0], x[1], x[2], x[3], x[4], g), expected) <
+        1e-13);
 }
 
 TEST_CASE("attention to pairs is the softmax over them, in any blocks") {
   manual_seed(4);
   const Heads x = random_heads(5, 7);
-  const auto third = pairs_by_loops(x[3], x[4], [&](auto... at) { return third_order_score(x, at...); });
-  const auto triangle = pairs_by_loops(x[3], x[4], [&](auto... at) { return strassen_score(x, at...); });
+  const auto third =
+      pairs_by_loops(x[3], x[4], [&](auto... at) { return third_order_score(x, at...); });
+  const auto triangle =
+      pairs_by_loops(x[3], x[4], [&](auto... at) { return strassen_score(x, at...); });
   const auto run_third = [](const Heads& h, index_t block) {
     return third_order_attention(h[0], h[1], h[2], h[3], h[4], {}, block);
   };
@@ -203,7 +209,8 @@ TEST_CASE("attention to pairs is the softmax over them, in any blocks") {
   const auto compare = [&](auto f) {
     const auto whole = gradients(x, [&](const Heads& h) { return f(h, index_t{0}); });
     const auto parts = gradients(x, [&](const Heads& h) { return f(h, index_t{2}); });
-    for (std::size_t i = 0; i < x.size(); ++i) CHECK(largest_difference(whole[i], parts[i]) < 1e-12);
+    for (std::size_t i = 0; i < x.size(); ++i)
+      CHECK(largest_difference(whole[i], parts[i]) < 1e-12);
   };
   compare(run_third);
   compare([&](const Heads& h, index_t block) { return run_strassen(h, block, false); });
@@ -234,13 +241,13 @@ TEST_CASE("Strassen attention bears large scores; the reference's factors do not
   manual_seed(6);
   const Heads x = random_heads(5, 6, 3, 30);
   const auto y = strassen_attention(x[0], x[1], x[2], x[3], x[4]);
-  const auto stable = pairs_by_loops(x[3], x[4], [&](index_t b, index_t h, index_t i, index_t j,
-                                                     index_t k) {
-    double most = -1e300;
-    for (index_t p = 0; p < 6; ++p)
-      for (index_t q = 0; q < 6; ++q) most = std::max(most, strassen_score(x, b, h, i, p, q));
-    return strassen_score(x, b, h, i, j, k) - most;
-  });
+  const auto stable =
+      pairs_by_loops(x[3], x[4], [&](index_t b, index_t h, index_t i, index_t j, index_t k) {
+        double most = -1e300;
+        for (index_t p = 0; p < 6; ++p)
+          for (index_t q = 0; q < 6; ++q) most = std::max(most, strassen_score(x, b, h, i, p, q));
+        return strassen_score(x, b, h, i, j, k) - most;
+      });
   CHECK(largest_difference(y, stable) < 1e-9);
   const auto legacy = strassen_attention(x[0], x[1], x[2], x[3], x[4], {}, {0, true});
   CHECK(largest_difference(legacy, stable) > 1);
@@ -261,12 +268,14 @@ TEST_CASE("Laplace attention is its definition, with a relative bias, in any blo
       for (index_t e = 0; e < 3; ++e) s += x[0].at(b, h, i, e) * x[1].at(b, h, j, e);
       s = s / 6 + table.at(8 + j - i);
       const double sigma = 1 / std::sqrt(4 * std::numbers::pi);
-      y += 0.5 * (1 + std::erf((s - std::sqrt(0.5)) / (sigma * std::sqrt(2)))) * x[2].at(b, h, j, d);
+      y +=
+          0.5 * (1 + std::erf((s - std::sqrt(0.5)) / (sigma * std::sqrt(2)))) * x[2].at(b, h, j, d);
     }
     return y;
   });
   for (const index_t block : {0, 1, 4})
-    CHECK(largest_difference(laplace_attention(x[0], x[1], x[2], bias, {}, block), expected) < 1e-12);
+    CHECK(largest_difference(laplace_attention(x[0], x[1], x[2], bias, {}, block), expected) <
+          1e-12);
   const auto result = gradcheck(
       [](const Heads& h) {
         return laplace_attention(h[0], h[1], h[2], relative_bias(h[3], 6), {}, 4);
@@ -306,7 +315,8 @@ TEST_CASE("modules: gradients, padding, bf16") {
     return [=](auto scalar) { return mixer_of(scalar, options); };
   };
 #define FLR_MAKE(Mixer, options) \
-  make(options, [](auto scalar, const auto& o) { return std::make_unique<Mixer<decltype(scalar)>>(o); })
+  make(options,                  \
+       [](auto scalar, const auto& o) { return std::make_unique<Mixer<decltype(scalar)>>(o); })
   for (const int layers : {-1, 1}) {
     MultilinearOptions m;
     static_cast<ProjectedOptions&>(m) = p;

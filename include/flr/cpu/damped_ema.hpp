@@ -1,8 +1,8 @@
 // Damped moving averages along the tokens, and their gradients (ops/damped_ema.hpp).
 //
-// A task is one sample's block of channels: the recurrence runs over the tokens in order, the channels
-// of the block side by side. Backward goes through chunks of tokens from the last to the first; the
-// states inside a chunk are made again from the one that it starts with.
+// A task is one sample's block of channels: the recurrence runs over the tokens in order, the
+// channels of the block side by side. Backward goes through chunks of tokens from the last to the
+// first; the states inside a chunk are made again from the one that it starts with.
 #pragma once
 
 #include "flr/cpu/convert.hpp"
@@ -18,9 +18,16 @@ struct Block {
   using C = compute_t<T>;
 
   Block(const DampedEmaParams<T>& p, index_t task)
-      : blocks(ceil_div(p.channels, lanes)), sample(task / blocks), first(task % blocks * lanes),
-        width(smaller(lanes, p.channels - first)), order(p.order), tokens(p.tokens),
-        stride(p.channels), reverse(p.reverse), decay(p.order * lanes), weight(p.order * lanes) {
+      : blocks(ceil_div(p.channels, lanes)),
+        sample(task / blocks),
+        first(task % blocks * lanes),
+        width(smaller(lanes, p.channels - first)),
+        order(p.order),
+        tokens(p.tokens),
+        stride(p.channels),
+        reverse(p.reverse),
+        decay(p.order * lanes),
+        weight(p.order * lanes) {
     for (index_t j = 0; j < order; ++j)
       for (index_t c = 0; c < lanes; ++c) {
         const index_t at = (first + c) * order + j;

@@ -1,5 +1,5 @@
-// The "ema" layer of FLARE.py (lra/models): MEGA (mega.hpp) with softmax attention, and projections of
-// their own for queries and keys.
+// The "ema" layer of FLARE.py (lra/models): MEGA (mega.hpp) with softmax attention, and projections
+// of their own for queries and keys.
 //
 //   e = EMA(x)  (ema_layer.hpp, legacy);  q = silu(W_q e), k = silu(W_k e), v = silu(W_v x)
 //   a = softmax(C^−½ q kᵀ) v,  g1 = σ(W_1 e), g2 = σ(W_2 e)
@@ -22,9 +22,13 @@ template <Floating T>
 class EmaAttention : public nn::Module<T> {
  public:
   explicit EmaAttention(const EmaAttentionOptions& o)
-      : attn_drop_(o.attn_drop), q_proj_(o.channels, o.channels), k_proj_(o.channels, o.channels),
-        v_proj_(o.channels, o.channels), gate_proj1_(o.channels, o.channels),
-        gate_proj2_(o.channels, o.channels), ema_({o.channels, o.order, true}) {
+      : attn_drop_(o.attn_drop),
+        q_proj_(o.channels, o.channels),
+        k_proj_(o.channels, o.channels),
+        v_proj_(o.channels, o.channels),
+        gate_proj1_(o.channels, o.channels),
+        gate_proj2_(o.channels, o.channels),
+        ema_({o.channels, o.order, true}) {
     this->add_child("q_proj.0", q_proj_);
     this->add_child("k_proj.0", k_proj_);
     this->add_child("v_proj.0", v_proj_);
@@ -48,7 +52,8 @@ class EmaAttention : public nn::Module<T> {
     options.keep = keep;
     const Tensor<A> a =
         squeeze(dropped_attention(head(q_proj_(e)), head(k_proj_(e)), head(v_proj_(x)), options,
-                                  attn_drop_, this->training()), 1);
+                                  attn_drop_, this->training()),
+                1);
     const auto as = [this](const Tensor<T>& p) { return this->template parameter_as<A>(p); };
     const Tensor<A> gated = map(sigmoid(_1) * _2, gate_proj1_(e), a);
     return map(sigmoid(_1) * silu(_2 + _3 + _4) + (1.0 - sigmoid(_1)) * _5, gate_proj2_(e),

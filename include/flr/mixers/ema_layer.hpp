@@ -1,10 +1,11 @@
-// MEGA's exponential moving average as a module (Ma et al. 2022, arXiv 2209.10655, §3.1–3.3 and its
+// MEGA's exponential moving average as a module (Ma et al. 2022, arXiv 2209.10655, §3 and its
 // code): every channel smoothed in both directions with several rates.
 //
 //   s_j[t] = α_j β_j x[t] + (1 − α_j δ_j) s_j[t−1],  y[t] = order^−½ Σ_j η_j s_j[t];
 //   e = silu(y→ + y← + ω x), with parameters of its own for each direction
 // legacy is the reference's layer: β in (0, 1) too, no order^−½, the same parameters in both
-// directions, e = W [y→ | y←] + b. (Its cumulative sums fail beyond some 200 tokens. This does not.)
+// directions, e = W [y→ | y←] + b. (Its cumulative sums fail beyond some 200 tokens; these
+// do not.)
 #pragma once
 
 #include "flr/nn.hpp"
@@ -53,13 +54,15 @@ class EmaLayer : public nn::Module<T> {
     const Tensor<T> decay = map(1.0 - sigmoid(_1) * sigmoid(_2), alpha, delta);
     if (o_.legacy) {
       const Tensor<T> weight = map(sigmoid(_1) * sigmoid(_2) * _3, alpha, beta, eta);
-      return (*proj_)(concat<A>({damped_ema(x, decay, weight), damped_ema(x, decay, weight, true)}, 2));
+      return (*proj_)(
+          concat<A>({damped_ema(x, decay, weight), damped_ema(x, decay, weight, true)}, 2));
     }
     const double scale = 1 / std::sqrt(static_cast<double>(o_.order));
     const auto weights = chunk(map(sigmoid(_1) * _2 * _3 * scale, alpha, beta, eta), 2, 0);
     const auto decays = chunk(decay, 2, 0);
     return map(silu(_1 + _2 + _3 * _4), damped_ema(x, decays[0], weights[0]),
-               damped_ema(x, decays[1], weights[1], true), x, this->template parameter_as<A>(omega));
+               damped_ema(x, decays[1], weights[1], true), x,
+               this->template parameter_as<A>(omega));
   }
 
  private:

@@ -1,5 +1,5 @@
-// MEGA: gated attention of one head on exponentially averaged tokens (Ma, Zhou, Kong, He, Gui, Neubig,
-// May & Zettlemoyer 2022, arXiv 2209.10655, eqs. 6–14).
+// MEGA: gated attention of one head on exponentially averaged tokens (Ma, Zhou, Kong, He, Gui,
+// Neubig, May & Zettlemoyer 2022, arXiv 2209.10655, §3).
 //
 //   e = EMA(x)                                                     (ema_layer.hpp)
 //   z = silu(W_z e), q = κ_q ⊙ z + μ_q, k = κ_k ⊙ z + μ_k, v = silu(W_v x)
@@ -63,7 +63,8 @@ class Mega : public nn::Module<T> {
     const Tensor<C> v = unsqueeze(silu(v_proj_(x)).template to<C>(), 1);
     const Tensor<C> table = bias.defined() ? relative_bias(bias, x.size(1)) : bias;
     const Tensor<A> o =
-        squeeze(laplace_attention(scaled(0), scaled(1), v, table, keep, o_.block), 1).template to<A>();
+        squeeze(laplace_attention(scaled(0), scaled(1), v, table, keep, o_.block), 1)
+            .template to<A>();
     const Tensor<A> inner = u_proj_(map(silu(_1) * _2, gate_proj1_(e), o));
     return map(sigmoid(_1) * silu(_2 + _3) + (1.0 - sigmoid(_1)) * _4, gate_proj2_(e), h_proj_(e),
                inner, x);

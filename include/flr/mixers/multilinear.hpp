@@ -16,7 +16,8 @@ template <Floating T>
 Tensor<T> mean_state(const char* operation, const Tensor<T>& k, const Tensor<T>& v,
                      const Tensor<std::uint8_t>& keep) {
   check(k.rank() == 4 && v.rank() == 4 && k.size(2) == v.size(2),
-        "[{}] expected k [B,H,N,E] and v [B,H,N,D]; got {} and {}", operation, k.shape(), v.shape());
+        "[{}] expected k [B,H,N,E] and v [B,H,N,D]; got {} and {}", operation, k.shape(),
+        v.shape());
   return matmul(transpose(k, -1, -2), nn::hide_padding(operation, v, keep)) /
          nn::real_tokens(operation, v, keep);
 }
@@ -30,8 +31,8 @@ Tensor<T> multilinear_attention(const Tensor<T>& q, const std::vector<Tensor<T>>
                                 const std::vector<Tensor<T>>& values,
                                 const Tensor<std::uint8_t>& keep = {}) {
   check(!keys.empty() && keys.size() == values.size(),
-        "[multilinear] expected as many keys as values, and one at least; got {} and {}", keys.size(),
-        values.size());
+        "[multilinear] expected as many keys as values, and one at least; got {} and {}",
+        keys.size(), values.size());
   Tensor<T> state = detail::mean_state("multilinear", keys[0], values[0], keep);
   for (std::size_t i = 1; i < keys.size(); ++i)
     state = state * detail::mean_state("multilinear", keys[i], values[i], keep);

@@ -1,8 +1,9 @@
-// Linear attention whose features are outer products, so that the state has an axis for each factor:
+// Linear attention whose features are outer products, so that the state has an axis for each
+// factor:
 //
 //   S = Σ_n (k1_n ⊗ k2_n ⊗ …) v_nᵀ / N,   y_n = (q1_n ⊗ q2_n ⊗ …)ᵀ S
-// The features of all tokens would take N D^m elements. They are made for a block of tokens at a time,
-// and again in backward, so that the state is the largest thing in memory.
+// The features of all tokens would take N D^m elements. They are made for a block of tokens at a
+// time, and again in backward, so that the state is the largest thing in memory.
 #pragma once
 
 #include "flr/nn.hpp"
@@ -37,7 +38,8 @@ struct OuterFactors {
   /// Tokens whose features are made at once if the caller does not say: four million elements.
   index_t block(index_t asked) const {
     const index_t token = packed.size(0) * packed.size(1) * size;
-    return asked > 0 ? asked : std::max<index_t>(1, (index_t{1} << 22) / std::max<index_t>(1, token));
+    return asked > 0 ? asked
+                     : std::max<index_t>(1, (index_t{1} << 22) / std::max<index_t>(1, token));
   }
 
   index_t size = 1;  ///< ΠDᵢ
@@ -50,14 +52,15 @@ Tensor<T> outer_product_state(const char* operation, const std::vector<Tensor<T>
                               index_t block = 0) {
   const OuterFactors<T> k(operation, keys);
   const index_t tokens = k.packed.size(2), step = k.block(block);
-  check(v_in.rank() == 4 && v_in.size(2) == tokens,
-        "[{}] expected v [B,H,N,D] for keys {}, got {}", operation, keys[0].shape(), v_in.shape());
+  check(v_in.rank() == 4 && v_in.size(2) == tokens, "[{}] expected v [B,H,N,D] for keys {}, got {}",
+        operation, keys[0].shape(), v_in.shape());
   const Tensor<T> v = nn::hide_padding(operation, v_in, keep);
   const auto term = [widths = k.widths](const Tensor<T>& part, const Tensor<T>& values) {
     return matmul(transpose(OuterFactors<T>::features(part, widths), -1, -2), values);
   };
   Tensor<T> state;
-  if (step >= tokens) state = term(k.packed, v);
+  if (step >= tokens)
+    state = term(k.packed, v);
   else
     for (index_t n = 0; n < tokens; n += step) {
       const index_t end = std::min(tokens, n + step);

@@ -1,7 +1,8 @@
 // Attention of every query to all pairs of tokens: what third-order and Strassen attention share.
 //
 //   y_i = Σ_jk w_ijk v1_j ⊙ v2_k,   w_i = softmax over the pairs (j, k) of s_ijk
-// N³ weights in all. A block of queries is worked on at a time, one at least, so that memory is O(N²).
+// N³ weights in all. A block of queries is worked on at a time, one at least, so that memory is
+// O(N²).
 #pragma once
 
 #include "flr/mixers/query_blocks.hpp"
@@ -21,7 +22,8 @@ void check_triples(const char* operation, std::initializer_list<const Tensor<T>*
 
 /// Which pairs are of real tokens: [B or 1, 1, 1, N, N]; undefined without a mask.
 template <Floating T>
-Tensor<T> pair_mask(const char* operation, const Tensor<T>& heads, const Tensor<std::uint8_t>& keep) {
+Tensor<T> pair_mask(const char* operation, const Tensor<T>& heads,
+                    const Tensor<std::uint8_t>& keep) {
   if (!keep.defined()) return {};
   const Tensor<T> k = nn::keep_factors<T>(operation, keep, heads.size(0), heads.size(2));
   return unsqueeze(k * transpose(k, 2, 3), 2);

@@ -1,5 +1,5 @@
-// What the mixers of products of states share: projections of the tokens to several queries, keys and
-// values, and the way back. They differ in what happens on the heads.
+// What the mixers of products of states share: projections of the tokens to several queries, keys
+// and values, and the way back. They differ in what happens on the heads.
 //
 //   q.., k.., v.. = P x, each with a projection of its own; φ and, where asked for, unit vectors on
 //   queries and keys; y = out_proj(norm(merge(attend(q.., k.., v..))))
@@ -11,14 +11,14 @@ namespace flr::mixers {
 
 struct ProjectedOptions {
   index_t channels = 64, heads = 8;
-  int layers = -1;        ///< of the projections (nn::ResidualMLP); −1: one dense layer
-  double ratio = 1;       ///< their hidden width over channels
-  bool residual = true;   ///< whether projections add their input
+  int layers = -1;       ///< of the projections (nn::ResidualMLP); −1: one dense layer
+  double ratio = 1;      ///< their hidden width over channels
+  bool residual = true;  ///< whether projections add their input
   Activation act = Activation::gelu_tanh;
   FeatureMap kernel = FeatureMap::identity;
-  bool norm_q = false, norm_k = false;  ///< features as unit vectors
+  bool norm_q = false, norm_k = false;      ///< features as unit vectors
   nn::NormKind norm = nn::NormKind::layer;  ///< of the merged heads
-  double drop = 0;  ///< behind out_proj
+  double drop = 0;                          ///< behind out_proj
 };
 
 /// Projections are named as they are registered; the first letter says what they make: q, k or v.
@@ -36,9 +36,9 @@ class Projected : public nn::Module<T> {
         out_proj_(o.channels, o.channels) {
     const auto hidden = static_cast<index_t>(o.ratio * static_cast<double>(o.channels));
     for (const std::string& name : names_) {
-      projections_.push_back(std::make_unique<nn::ResidualMLP<T>>(
-          o.channels, hidden, o.channels, o.layers,
-          ResidualMlpOptions{o.residual, o.residual, o.act}));
+      projections_.push_back(
+          std::make_unique<nn::ResidualMLP<T>>(o.channels, hidden, o.channels, o.layers,
+                                               ResidualMlpOptions{o.residual, o.residual, o.act}));
       this->add_child(name, *projections_.back());
     }
     this->add_child("kernel", kernel_);

@@ -10,23 +10,25 @@
 
 namespace flr::mixers {
 
-/// Three queries, three keys and v [B,H,N,D] → [B,H,N,D]. `keep` [B or 1,N] hides padding; `block` is
-/// the number of tokens worked on at once (0: chosen by memory).
+/// Three queries, three keys and v [B,H,N,D] → [B,H,N,D]. `keep` [B or 1,N] hides padding; `block`
+/// is the number of tokens worked on at once (0: chosen by memory).
 template <Floating T>
 Tensor<T> quad_attention(const std::vector<Tensor<T>>& queries, const std::vector<Tensor<T>>& keys,
                          const Tensor<T>& v, const Tensor<std::uint8_t>& keep = {},
                          index_t block = 0) {
   check(queries.size() == 3 && keys.size() == 3,
         "[quad] expected three queries and three keys, got {} and {}", queries.size(), keys.size());
-  return outer_product_read("quad", queries, outer_product_state("quad", keys, v, keep, block), block);
+  return outer_product_read("quad", queries, outer_product_state("quad", keys, v, keep, block),
+                            block);
 }
 
 template <Floating T>
 class Quad : public Projected<T> {
  public:
   explicit Quad(const ProjectedOptions& o)
-      : Projected<T>("quad", o, {"q1_proj", "q2_proj", "q3_proj", "k1_proj", "k2_proj", "k3_proj",
-                                 "v_proj"}) {}
+      : Projected<T>("quad", o,
+                     {"q1_proj", "q2_proj", "q3_proj", "k1_proj", "k2_proj", "k3_proj", "v_proj"}) {
+  }
 
   /// x [B,N,C] → [B,N,C]; `keep` [B or 1,N] hides padding.
   template <Floating A>

@@ -13,8 +13,8 @@ inline index_t query_block(index_t asked, index_t queries, index_t scores) {
   return std::min(queries, asked > 0 ? asked : std::max<index_t>(1, fitting));
 }
 
-/// f(begin, q, shared…) for blocks of the queries [B,H,N,·], which start at `begin`, joined along N.
-/// Where there is more than one block, backward makes each again.
+/// f(begin, q, shared…) for blocks of the queries [B,H,N,·], which start at `begin`, joined along
+/// N. Where there is more than one block, backward makes each again.
 template <class F, Floating T, std::same_as<Tensor<T>>... S>
 Tensor<T> over_query_blocks(const F& f, index_t block, const Tensor<T>& q, const S&... shared) {
   const index_t n = q.size(2);

@@ -1,9 +1,9 @@
-// Strassen attention (Kozachinskiy, Urrutia, Jimenez, Steifer, Pizarro, Fuentes, Meza, Buc & Rojas
-// 2025, arXiv 2501.19215): attention to pairs whose score is a sum over the sides of a triangle.
+// Strassen attention (Kozachinskiy et al. 2025, arXiv 2501.19215): attention to pairs whose score is a sum over the sides of a triangle.
 //
 //   y_i = Σ_jk w_ijk v1_j ⊙ v2_k,   w_i = softmax_jk D^−½ (a_i·b_j + b_j·c_k + c_k·a_i)
-// The weights factor into three matrices, exp(ab) exp(bc) exp(ca), each of which overflows or vanishes
-// by itself. Here their exponents are added first, a block of queries at a time: O(N²) memory.
+// The weights factor into three matrices, exp(ab) exp(bc) exp(ca), each of which overflows or
+// vanishes by itself. Here their exponents are added first, a block of queries at a time: O(N²)
+// memory.
 #pragma once
 
 #include "flr/mixers/pair_attention.hpp"
@@ -12,9 +12,9 @@ namespace flr::mixers {
 
 struct StrassenOptions {
   index_t block = 0;  ///< queries at once; 0: chosen by memory
-  /// The reference's factors: each is divided by a maximum of its own (ab over j, bc over j and k, ca
-  /// over k), and 1e-6 is added to the denominator. Where the three maxima belong to different pairs
-  /// all weights vanish, and y with them. Knows no padding.
+  /// The reference's factors: each is divided by a maximum of its own (ab over j, bc over j and k,
+  /// ca over k), and 1e-6 is added to the denominator. Where the three maxima belong to different
+  /// pairs all weights vanish, and y with them. Knows no padding.
   bool legacy = false;
 };
 
@@ -41,8 +41,7 @@ Tensor<T> strassen_attention(const Tensor<T>& a, const Tensor<T>& b, const Tenso
       return detail::attend_to_pairs(scores, mask, left, right);
     }
     ab = ab - max(ab, {3}, true), ca = ca - max(ca, {4}, true);
-    const Tensor<T> w =
-        map(exp((_1 + _2 + _3) * scale), ab, bc - max(bc, {3, 4}, true), ca);
+    const Tensor<T> w = map(exp((_1 + _2 + _3) * scale), ab, bc - max(bc, {3, 4}, true), ca);
     return detail::sum_pairs(map(_1 / (_2 + 1e-6), w, sum(w, {3, 4}, true)), left, right);
   };
   const Tensor<T> side = matmul(b, transpose(c, -1, -2));

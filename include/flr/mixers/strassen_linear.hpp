@@ -10,7 +10,8 @@
 
 namespace flr::mixers {
 
-/// q, k1, k2 [B,H,N,E], v1, v2 [B,H,N,D], four gates [H] → [B,H,N,D]. `keep` [B or 1,N] hides padding.
+/// q, k1, k2 [B,H,N,E], v1, v2 [B,H,N,D], four gates [H] → [B,H,N,D]. `keep` [B or 1,N] hides
+/// padding.
 template <Floating T>
 Tensor<T> strassen_linear_attention(const Tensor<T>& q, const Tensor<T>& k1, const Tensor<T>& k2,
                                     const Tensor<T>& v1, const Tensor<T>& v2,
@@ -36,8 +37,8 @@ Tensor<T> strassen_linear_attention(const Tensor<T>& q, const Tensor<T>& k1, con
 }
 
 struct StrassenLinearOptions : ProjectedOptions {
-  /// The reference starts its gates at 0: the layer then gives exactly 0, and its norm magnifies the
-  /// first gradients by ε^−½. Without it they start at 1.
+  /// The reference starts its gates at 0: the layer then gives exactly 0, and its norm magnifies
+  /// the first gradients by ε^−½. Without it they start at 1.
   bool legacy = false;
 };
 

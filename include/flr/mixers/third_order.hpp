@@ -1,5 +1,5 @@
 // Third-order attention: softmax over all pairs of tokens, with a trilinear score (FLARE.py,
-// lra/models; Clift et al. 2019, arXiv 1909.00668, is the earliest with such scores).
+// lra/models; compare the 2-simplicial attention of Clift et al. 2019, arXiv 1909.00668).
 //
 //   y_i = Σ_jk w_ijk v1_j ⊙ v2_k,   w_i = softmax_jk D^−½ Σ_d a_id b_jd c_kd
 // O(N³ D) work. A block of queries at a time keeps memory at O(N²).
@@ -22,8 +22,8 @@ Tensor<T> third_order_attention(const Tensor<T>& a, const Tensor<T>& b, const Te
   const auto attend = [=](index_t, const Tensor<T>& rows, const Tensor<T>& second,
                           const Tensor<T>& third, const Tensor<T>& left, const Tensor<T>& right) {
     const index_t i = rows.size(2);
-    const Tensor<T> products = reshape(map(_1 * _2 * scale, unsqueeze(rows, 3), unsqueeze(second, 2)),
-                                       {batch, heads, i * n, d});
+    const Tensor<T> products = reshape(
+        map(_1 * _2 * scale, unsqueeze(rows, 3), unsqueeze(second, 2)), {batch, heads, i * n, d});
     const Tensor<T> scores = matmul(products, transpose(third, -1, -2));
     return detail::attend_to_pairs(reshape(scores, {batch, heads, i, n, n}), mask, left, right);
   };
@@ -42,8 +42,8 @@ struct ThirdOrderOptions {
   bool legacy = false;
 };
 
-/// att_proj: C → 5C, cut into a, b, c, v1, v2; attention to pairs, in float for activations in bf16;
-/// out_proj: C → C.
+/// att_proj: C → 5C, cut into a, b, c, v1, v2; attention to pairs, in float for activations in
+/// bf16; out_proj: C → C.
 template <Floating T>
 class ThirdOrder : public nn::Module<T> {
  public:

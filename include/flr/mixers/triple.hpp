@@ -1,6 +1,7 @@
 // Triple attention (FLARE.py, lra/models): a state of third order.
 //
-//   S_ijk = Σ_n k1_ni v_nj k2_nk / N,   y_nj = Σ_ik q1_ni S_ijk q2_nk;   module: out_proj(norm(merge y))
+//   S_ijk = Σ_n k1_ni v_nj k2_nk / N,   y_nj = Σ_ik q1_ni S_ijk q2_nk;   module:
+//   out_proj(norm(merge y))
 // O(N D³) work, D³ elements of state a head.
 #pragma once
 
@@ -9,8 +10,9 @@
 
 namespace flr::mixers {
 
-/// q1, q2, k1, k2, v [B,H,N,D] → [B,H,N,D]. `keep` [B or 1,N] hides padding; `block` is the number of
-/// tokens worked on at once (0: chosen by memory). The state [B,H,i,j,k] comes through `state_out`.
+/// q1, q2, k1, k2, v [B,H,N,D] → [B,H,N,D]. `keep` [B or 1,N] hides padding; `block` is the number
+/// of tokens worked on at once (0: chosen by memory). The state [B,H,i,j,k] comes through
+/// `state_out`.
 template <Floating T>
 Tensor<T> triple_attention(const Tensor<T>& q1, const Tensor<T>& q2, const Tensor<T>& k1,
                            const Tensor<T>& k2, const Tensor<T>& v,
@@ -32,9 +34,8 @@ class Triple : public Projected<T> {
   /// x [B,N,C] → [B,N,C]; `keep` [B or 1,N] hides padding.
   template <Floating A>
   Tensor<A> operator()(const Tensor<A>& x, const Tensor<std::uint8_t>& keep = {}) const {
-    return this->mix(x, [&](const auto& h) {
-      return triple_attention(h[0], h[1], h[2], h[3], h[4], keep);
-    });
+    return this->mix(
+        x, [&](const auto& h) { return triple_attention(h[0], h[1], h[2], h[3], h[4], keep); });
   }
 };
 

@@ -1,5 +1,6 @@
-// "triple1" (FLARE.py, lra/models): triple attention on deep projections, with all queries and keys as
-// unit vectors. On heads it is triple_attention(); the reference's block has a plain MLP beside it.
+// "triple1" (FLARE.py, lra/models): triple attention on deep projections, with all queries and keys
+// as unit vectors. On heads it is triple_attention(); the reference's block has a plain MLP beside
+// it.
 #pragma once
 
 #include "flr/mixers/triple.hpp"

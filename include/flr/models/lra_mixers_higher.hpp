@@ -1,5 +1,5 @@
-// How the mixers of higher order and MEGA are made for a model on token sequences; their names are in
-// lra_mixers.hpp.
+// How the mixers of higher order and MEGA are made for a model on token sequences; their names are
+// in lra_mixers.hpp.
 #pragma once
 
 #include "flr/models/mixer_place.hpp"
@@ -15,9 +15,11 @@ inline void check_attn_drop(const SequenceOptions& o, bool ignored) {
 /// What the mixers of products of states have in common.
 template <class Options>
 Options projected_options(const SequenceOptions& o) {
-  check(o.legacy || o.qk_dim_ratio == 1,
-        "[lra] queries and keys of {} are as wide as values; got qk_dim_ratio {} (legacy ignores it, "
-        "as the reference does)", o.mixer, o.qk_dim_ratio);
+  check(
+      o.legacy || o.qk_dim_ratio == 1,
+      "[lra] queries and keys of {} are as wide as values; got qk_dim_ratio {} (legacy ignores it, "
+      "as the reference does)",
+      o.mixer, o.qk_dim_ratio);
   check_attn_drop(o, o.legacy);
   Options p;
   p.channels = o.channels, p.heads = o.heads;
@@ -72,9 +74,11 @@ std::unique_ptr<TokenLayer<T>> make_third_order(const MixerPlace<T>& at) {
         "[lra] expected third_order_method third_order or strassen, got {}", o.third_order_method);
   check_attn_drop(o, o.legacy && !strassen);
   return mixer_layer<T, mixers::ThirdOrder<T>>(mixers::ThirdOrderOptions{
-      .channels = o.channels, .heads = o.heads,
+      .channels = o.channels,
+      .heads = o.heads,
       .score = strassen ? mixers::PairScore::strassen : mixers::PairScore::third_order,
-      .drop = o.proj_drop, .legacy = o.legacy});
+      .drop = o.proj_drop,
+      .legacy = o.legacy});
 }
 
 /// MEGA; legacy is the reference's layer of that name. Neither has dropout behind it.
