@@ -3,7 +3,7 @@
 set -euo pipefail
 folder=$FLR_TEST_DIR/../examples
 bad=0
-for name in quickstart fit_function custom_op; do
+for name in quickstart fit_function custom_op stream; do
   [ -x "$FLR_BIN_DIR/$name" ] || { echo "$name is not built"; exit 77; }
   promise=$(sed -n 's|^// The last line it prints[^:]*: ||p' "$folder/$name.cpp")
   printed=$("$FLR_BIN_DIR/$name" | tail -n 1)

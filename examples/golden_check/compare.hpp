@@ -82,6 +82,10 @@ Verdict check_sdpa(const flr::data::SafeTensors& file);
 template <class T>
 Verdict check_flare_mixer(const flr::data::SafeTensors& file);
 template <class T>
+Verdict check_causal(const flr::data::SafeTensors& file);
+template <class T>
+Verdict check_triple(const flr::data::SafeTensors& file);
+template <class T>
 Verdict check_optimizer(const flr::data::SafeTensors& file);
 /// schedules.json; there is one precision only.
 Verdict check_schedules(const std::string& path);

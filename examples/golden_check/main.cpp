@@ -18,6 +18,8 @@ Verdict check_file(const flr::data::SafeTensors& file) {
   if (file.metadata.contains("kind")) return check_optimizer<T>(file);
   if (file.metadata.contains("mask")) return check_sdpa<T>(file);
   if (file.metadata.contains("scale") && file.contains("z")) return check_flare_mixer<T>(file);
+  if (file.metadata.contains("scale") && file.contains("q")) return check_causal<T>(file);
+  if (file.contains("state") && file.contains("k2")) return check_triple<T>(file);
   flr::fail("[golden_check] this fixture is of a kind that is not part of this version");
 }
 

@@ -16,6 +16,15 @@ std::optional<flr::Activation> activation(const json& config) {
   flr::fail("[golden_check] unknown activation {}", act.dump());
 }
 
+flr::models::TransformerOptions transformer_options(const json& c) {
+  flr::models::TransformerOptions o;
+  o.c_in = c.at("c_in"), o.c_out = c.at("c_out"), o.channels = c.at("channel_dim");
+  o.heads = c.at("num_heads"), o.blocks = c.at("num_blocks"), o.act = activation(c);
+  o.rmsnorm = c.at("rmsnorm"), o.out_norm = c.at("out_proj_norm");
+  o.in_out_layers = c.at("num_layers_in_out_proj"), o.mlp_ratio = c.at("mlp_ratio");
+  return o;
+}
+
 template <class T>
 std::unique_ptr<flr::models::Model<T>> make_model(const std::string& name, const json& c) {
   using namespace flr::models;
@@ -43,13 +52,19 @@ std::unique_ptr<flr::models::Model<T>> make_model(const std::string& name, const
     o.shared_latents = c.at("shared_latents"), o.latent_blocks = c.at("num_latent_blocks");
     return std::make_unique<FlareAblations<T>>(o);
   }
-  if (name == "transformer") {
-    TransformerOptions o;
-    o.c_in = c.at("c_in"), o.c_out = c.at("c_out"), o.channels = c.at("channel_dim");
-    o.heads = c.at("num_heads"), o.blocks = c.at("num_blocks"), o.act = activation(c);
-    o.rmsnorm = c.at("rmsnorm"), o.out_norm = c.at("out_proj_norm");
-    o.in_out_layers = c.at("num_layers_in_out_proj"), o.mlp_ratio = c.at("mlp_ratio");
-    return std::make_unique<Transformer<T>>(o);
+  if (name == "transformer") return std::make_unique<Transformer<T>>(transformer_options(c));
+  if (name == "linear" || name == "linformer") {
+    const TransformerOptions o = transformer_options(c);
+    if (name == "linear")
+      return std::make_unique<MixerTransformer<T, flr::mixers::LinearAttention<T>>>(
+          "linear", o, flr::mixers::LinearAttentionOptions{
+                           .channels = o.channels, .heads = o.heads,
+                           .kernel = flr::mixers::feature_map_named(c.at("kernel").get<std::string>()),
+                           .norm_q = c.at("norm_q"), .norm_k = c.at("norm_k"), .legacy = true});
+    return std::make_unique<MixerTransformer<T, flr::mixers::Linformer<T>>>(
+        "linformer", o, flr::mixers::LinformerOptions{
+                            .channels = o.channels, .heads = o.heads, .max_length = c.at("seq_len"),
+                            .projected = c.at("k"), .legacy = true});
   }
   flr::fail("[golden_check] the model '{}' is not part of this version", name);
 }

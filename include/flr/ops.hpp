@@ -5,6 +5,7 @@
 #include "flr/graph.hpp"
 #include "flr/ops/concat.hpp"
 #include "flr/ops/convert.hpp"
+#include "flr/ops/damped_ema.hpp"
 #include "flr/ops/dropout.hpp"
 #include "flr/ops/elementwise.hpp"
 #include "flr/ops/embedding.hpp"

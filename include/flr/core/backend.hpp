@@ -34,6 +34,9 @@ struct Backend {
   void (*softmax_backward)(const SoftmaxBackwardParams<T>&);
   void (*sdpa)(const SdpaParams<T>&);
   void (*sdpa_backward)(const SdpaBackwardParams<T>&);
+  /// Null where a backend has none: the operation takes its composition.
+  void (*damped_ema)(const DampedEmaParams<T>&) = nullptr;
+  void (*damped_ema_backward)(const DampedEmaBackwardParams<T>&) = nullptr;
   void (*embedding)(const EmbeddingParams<T>&);
   void (*embedding_backward)(const EmbeddingBackwardParams<T>&);
   void (*gather)(const GatherParams<T>&);

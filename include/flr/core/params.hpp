@@ -200,6 +200,29 @@ struct SdpaBackwardParams {
            dbias_mode = GradMode::ignore;
 };
 
+/// y[b,t,c] = Σ_j weight[c,j] s_j[b,t,c], s_j[t] = decay[c,j] s_j[t−1] + x[b,t,c], s_j = 0 before the
+/// first token; with `reverse` from the last token to the first. x, y [batch, tokens, channels],
+/// decay and weight [channels, order].
+template <class T>
+struct DampedEmaParams {
+  index_t batch = 0, tokens = 0, channels = 0, order = 0;
+  bool reverse = false;
+  const T* x = nullptr;
+  const compute_t<T>*decay = nullptr, *weight = nullptr;
+  T* y = nullptr;
+};
+
+/// Gradients of DampedEmaParams; `f` repeats the forward call (its y is not read).
+template <class T>
+struct DampedEmaBackwardParams {
+  DampedEmaParams<T> f;
+  const T* dy = nullptr;
+  T* dx = nullptr;
+  compute_t<T>*ddecay = nullptr, *dweight = nullptr;
+  GradMode dx_mode = GradMode::ignore, ddecay_mode = GradMode::ignore,
+           dweight_mode = GradMode::ignore;
+};
+
 /// y[r,:] = table[index[r],:].
 template <class T>
 struct EmbeddingParams {

@@ -7,6 +7,7 @@
 #include "flr/cpu/bf16_dense.hpp"
 #include "flr/cpu/copy.hpp"
 #include "flr/cpu/cross_entropy.hpp"
+#include "flr/cpu/damped_ema.hpp"
 #include "flr/cpu/dropout.hpp"
 #include "flr/cpu/embedding.hpp"
 #include "flr/cpu/gather.hpp"
@@ -39,6 +40,8 @@ inline constexpr Backend<T> table{
     .softmax_backward = softmax_backward<T>,
     .sdpa = sdpa,
     .sdpa_backward = sdpa_backward,
+    .damped_ema = damped_ema<T>,
+    .damped_ema_backward = damped_ema_backward<T>,
     .embedding = embedding<T>,
     .embedding_backward = embedding_backward<T>,
     .gather = gather<T>,

@@ -153,7 +153,10 @@ Tensor<T> causal_flare_step(const Tensor<T>& q, const Tensor<T>& k, const Tensor
 template <Floating T>
 class CausalFlare : public Flare<T> {
  public:
-  explicit CausalFlare(const FlareOptions& o) : Flare<T>(o) {}
+  explicit CausalFlare(const FlareOptions& o) : Flare<T>(o) {
+    check(o.attn_drop == 0, "[causal_flare] weights are never in memory here, so none can be dropped; "
+          "got attn_drop {}", o.attn_drop);
+  }
 
   /// x [B,N,C] → [B,N,C]; `keep` [B or 1,N] hides padding.
   template <Floating A>

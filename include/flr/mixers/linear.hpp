@@ -37,8 +37,11 @@ struct LinearAttentionOptions {
 template <Floating T>
 class LinearAttention : public nn::Module<T> {
  public:
-  explicit LinearAttention(const LinearAttentionOptions& o)
+  /// `rotary`, where given, turns q and k by their positions in front of the feature map; it must
+  /// outlive this module.
+  explicit LinearAttention(const LinearAttentionOptions& o, const nn::Rotary<T>* rotary = nullptr)
       : o_(o),
+        rotary_(rotary),
         qkv_proj_(o.channels, 3 * o.channels),
         out_proj_(o.channels, o.channels),
         kernel_(o.kernel, nn::head_dim("linear attention", o.channels, o.heads)) {
@@ -52,8 +55,8 @@ class LinearAttention : public nn::Module<T> {
   Tensor<A> operator()(const Tensor<A>& x, const Tensor<std::uint8_t>& keep = {}) const {
     using C = compute_t<A>;
     const auto layout = o_.legacy ? nn::QkvLayout::by_head : nn::QkvLayout::by_projection;
-    const auto [q, k, v] =
-        nn::split_qkv(qkv_proj_(x).template to<C>(), o_.heads, layout);
+    auto [q, k, v] = nn::split_qkv(qkv_proj_(x).template to<C>(), o_.heads, layout);
+    if (rotary_) q = (*rotary_)(q), k = (*rotary_)(k);
     const Tensor<C> fq = features(q, o_.norm_q), fk = features(k, o_.norm_k);
     const Tensor<C> y =
         o_.causal ? causal_linear_attention(fq, nn::hide_padding("linear_attention", fk, keep), v,
@@ -70,6 +73,7 @@ class LinearAttention : public nn::Module<T> {
   }
 
   LinearAttentionOptions o_;
+  const nn::Rotary<T>* rotary_;
   nn::Linear<T> qkv_proj_, out_proj_;
   FeatureMapLayer<T> kernel_;
 };

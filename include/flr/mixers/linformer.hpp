@@ -6,27 +6,29 @@
 // not divided by N, so a model is not invariant to the length it was trained with.
 #pragma once
 
-#include "flr/nn.hpp"
+#include "flr/mixers/dropped_attention.hpp"
 
 namespace flr::mixers {
 
-/// q, k, v [B,H,N,D], e_k and e_v [N_max,K] with N ≤ N_max → [B,H,N,D]. Padding hidden by `keep`
-/// [B or 1,N] adds nothing to the projected keys; at the end of a sample it changes nothing.
+/// Keys or values x [B,H,N,D], e [N_max,K] with N ≤ N_max → [B,H,K,D]. Padding hidden by `keep`
+/// [B or 1,N] adds nothing; at the end of a sample it changes nothing.
+template <Floating T>
+Tensor<T> linformer_project(const Tensor<T>& x, const Tensor<T>& e,
+                            const Tensor<std::uint8_t>& keep = {}) {
+  check(x.rank() == 4 && e.rank() == 2,
+        "[linformer] expected keys and values [B,H,N,D] and projections [N_max,K]; got {} and {}",
+        x.shape(), e.shape());
+  check(x.size(2) <= e.size(0), "[linformer] got {} tokens, the projections were made for at most {}",
+        x.size(2), e.size(0));
+  const Tensor<T> rows = transpose(slice(e, 0, 0, x.size(2)), 0, 1);
+  return matmul(rows, nn::hide_padding("linformer", x, keep));
+}
+
+/// q, k, v [B,H,N,D], e_k and e_v [N_max,K] → [B,H,N,D].
 template <Floating T>
 Tensor<T> linformer(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v, const Tensor<T>& e_k,
                     const Tensor<T>& e_v, const Tensor<std::uint8_t>& keep = {}) {
-  check(k.rank() == 4 && v.rank() == 4 && e_k.rank() == 2 && e_v.rank() == 2,
-        "[linformer] expected k and v [B,H,N,D] and projections [N_max,K]; got {}, {}, {} and {}",
-        k.shape(), v.shape(), e_k.shape(), e_v.shape());
-  const index_t n = k.size(2);
-  check(n <= e_k.size(0) && n <= e_v.size(0),
-        "[linformer] got {} tokens, the projections were made for at most {}", n,
-        std::min(e_k.size(0), e_v.size(0)));
-  const auto project = [&](const Tensor<T>& e, const Tensor<T>& x) {
-    const Tensor<T> rows = transpose(slice(e, 0, 0, n), 0, 1);
-    return matmul(rows, nn::hide_padding("linformer", x, keep));
-  };
-  return sdpa(q, project(e_k, k), project(e_v, v));
+  return sdpa(q, linformer_project(k, e_k, keep), linformer_project(v, e_v, keep));
 }
 
 struct LinformerOptions {
@@ -35,6 +37,7 @@ struct LinformerOptions {
   index_t projected = 256;      ///< K
   bool share_kv = false;        ///< E_v = E_k (the paper's key-value sharing)
   double drop = 0;              ///< behind out_proj
+  double attn_drop = 0;         ///< of the attention weights
   /// The reference's layer: q, k, v by head in qkv_proj, and E ~ N(0, 1/D) where the paper's theorem
   /// has N(0, 1/K).
   bool legacy = false;
@@ -43,8 +46,13 @@ struct LinformerOptions {
 template <Floating T>
 class Linformer : public nn::Module<T> {
  public:
-  explicit Linformer(const LinformerOptions& o)
-      : o_(o), qkv_proj_(o.channels, 3 * o.channels), out_proj_(o.channels, o.channels) {
+  /// `rotary`, where given, turns q and k by their positions in front of the projection; it must
+  /// outlive this module.
+  explicit Linformer(const LinformerOptions& o, const nn::Rotary<T>* rotary = nullptr)
+      : o_(o),
+        rotary_(rotary),
+        qkv_proj_(o.channels, 3 * o.channels),
+        out_proj_(o.channels, o.channels) {
     const index_t d = nn::head_dim("linformer", o.channels, o.heads);
     check(o.max_length > 0 && o.projected > 0,
           "[linformer] expected a longest length and a number of projected tokens, got {} and {}",
@@ -64,15 +72,19 @@ class Linformer : public nn::Module<T> {
   template <Floating A>
   Tensor<A> operator()(const Tensor<A>& x, const Tensor<std::uint8_t>& keep = {}) const {
     const auto layout = o_.legacy ? nn::QkvLayout::by_head : nn::QkvLayout::by_projection;
-    const auto [q, k, v] = nn::split_qkv(qkv_proj_(x), o_.heads, layout);
+    auto [q, k, v] = nn::split_qkv(qkv_proj_(x), o_.heads, layout);
+    if (rotary_) q = (*rotary_)(q), k = (*rotary_)(k);
     const Tensor<A> keys = this->template parameter_as<A>(e_k);
     const Tensor<A> values = o_.share_kv ? keys : this->template parameter_as<A>(e_v);
-    const Tensor<A> y = linformer(q, k, v, keys, values, keep);
+    const Tensor<A> y = dropped_attention(q, linformer_project(k, keys, keep),
+                                          linformer_project(v, values, keep), {}, o_.attn_drop,
+                                          this->training());
     return dropout(out_proj_(nn::merge_heads(y)), o_.drop, this->training());
   }
 
  private:
   LinformerOptions o_;
+  const nn::Rotary<T>* rotary_;
   nn::Linear<T> qkv_proj_, out_proj_;
 
  public:

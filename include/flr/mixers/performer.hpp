@@ -27,8 +27,10 @@ struct PerformerOptions {
 template <Floating T>
 class Performer : public nn::Module<T> {
  public:
-  explicit Performer(const PerformerOptions& o)
+  /// `rotary`, where given, turns q and k by their positions; it must outlive this module.
+  explicit Performer(const PerformerOptions& o, const nn::Rotary<T>* rotary = nullptr)
       : o_(o),
+        rotary_(rotary),
         stream_(random_state().call),
         qkv_proj_(o.channels, 3 * o.channels),
         out_proj_(o.channels, o.channels) {
@@ -44,7 +46,8 @@ class Performer : public nn::Module<T> {
   template <Floating A>
   Tensor<A> operator()(const Tensor<A>& x, const Tensor<std::uint8_t>& keep = {}) const {
     using C = compute_t<A>;
-    const auto [q, k, v] = nn::split_qkv(qkv_proj_(x).template to<C>(), o_.heads);
+    auto [q, k, v] = nn::split_qkv(qkv_proj_(x).template to<C>(), o_.heads);
+    if (rotary_) q = (*rotary_)(q), k = (*rotary_)(k);
     const Tensor<C> y = performer(q, k, v, rows_.template to<C>(), o_.favor, keep);
     return dropout(out_proj_(nn::merge_heads(y).template to<A>()), o_.drop, this->training());
   }
@@ -71,6 +74,7 @@ class Performer : public nn::Module<T> {
   }
 
   PerformerOptions o_;
+  const nn::Rotary<T>* rotary_;
   std::uint64_t stream_;
   Tensor<T> rows_;
   nn::Linear<T> qkv_proj_, out_proj_;

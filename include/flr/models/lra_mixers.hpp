@@ -3,18 +3,9 @@
 
 #include <functional>
 
-#include "flr/models/sequence_options.hpp"
-#include "flr/models/token_layer.hpp"
+#include "flr/models/lra_mixers_higher.hpp"
 
 namespace flr::models {
-
-/// Where a mixer stands in its model.
-template <Floating T>
-struct MixerPlace {
-  const SequenceOptions& options;
-  int block = 0;
-  const nn::Rotary<T>* rotary = nullptr;  ///< the model's, with Positions::rotary
-};
 
 template <Floating T>
 using MakeLayer = std::function<std::unique_ptr<TokenLayer<T>>(const MixerPlace<T>&)>;
@@ -68,17 +59,59 @@ std::unique_ptr<TokenLayer<T>> make_flare(const MixerPlace<T>& at) {
 template <Floating T>
 std::unique_ptr<TokenLayer<T>> make_linformer(const MixerPlace<T>& at) {
   const SequenceOptions& o = at.options;
-  return mixer_layer<T, mixers::Linformer<T>>(mixers::LinformerOptions{
-      .channels = o.channels, .heads = o.heads, .max_length = o.positions_needed(),
-      .projected = o.linformer_k, .drop = o.proj_drop, .legacy = o.legacy});
+  return mixer_layer<T, mixers::Linformer<T>>(
+      mixers::LinformerOptions{.channels = o.channels, .heads = o.heads,
+                               .max_length = o.positions_needed(), .projected = o.linformer_k,
+                               .drop = o.proj_drop, .attn_drop = o.attn_drop, .legacy = o.legacy},
+      at.rotary);
 }
 
 template <Floating T>
 std::unique_ptr<TokenLayer<T>> make_linear(const MixerPlace<T>& at) {
   const SequenceOptions& o = at.options;
-  return mixer_layer<T, mixers::LinearAttention<T>>(mixers::LinearAttentionOptions{
-      .channels = o.channels, .heads = o.heads, .kernel = mixers::feature_map_named(o.kernel),
-      .norm_q = o.norm_q, .norm_k = o.norm_k, .drop = o.proj_drop, .legacy = o.legacy});
+  return mixer_layer<T, mixers::LinearAttention<T>>(
+      mixers::LinearAttentionOptions{.channels = o.channels, .heads = o.heads,
+                                     .kernel = mixers::feature_map_named(o.kernel),
+                                     .norm_q = o.norm_q, .norm_k = o.norm_k, .drop = o.proj_drop,
+                                     .legacy = o.legacy},
+      at.rotary);
+}
+
+template <Floating T>
+std::unique_ptr<TokenLayer<T>> make_performer(const MixerPlace<T>& at) {
+  const SequenceOptions& o = at.options;
+  return mixer_layer<T, mixers::Performer<T>>(
+      mixers::PerformerOptions{.channels = o.channels, .heads = o.heads,
+                               .features = o.performer_features,
+                               .redraw_interval = o.performer_redraw_interval,
+                               .favor = {.normalize_inputs = o.performer_normalize_inputs,
+                                         .legacy = o.legacy},
+                               .drop = o.proj_drop},
+      at.rotary);
+}
+
+template <Floating T>
+std::unique_ptr<TokenLayer<T>> make_cosformer(const MixerPlace<T>& at) {
+  const SequenceOptions& o = at.options;
+  return mixer_layer<T, mixers::Cosformer<T>>(
+      mixers::CosformerOptions{.channels = o.channels, .heads = o.heads, .drop = o.proj_drop});
+}
+
+template <Floating T>
+std::unique_ptr<TokenLayer<T>> make_linear_no(const MixerPlace<T>& at) {
+  const SequenceOptions& o = at.options;
+  return mixer_layer<T, mixers::LinearNo<T>>(mixers::LinearNoOptions{
+      .channels = o.channels, .heads = o.heads, .norm = o.norm(), .drop = o.proj_drop});
+}
+
+template <Floating T>
+std::unique_ptr<TokenLayer<T>> make_flare_plus_plus(const MixerPlace<T>& at) {
+  const SequenceOptions& o = at.options;
+  check(o.proj_drop == 0 && o.attn_drop == 0,
+        "[lra] flare_plus_plus has no dropout; got attn_drop {} and proj_drop {}", o.attn_drop,
+        o.proj_drop);
+  return mixer_layer<T, mixers::FlarePlusPlus<T>>(mixers::FlarePlusPlusOptions{
+      .channels = o.channels, .heads = o.heads, .latents = o.latents, .norm = o.norm()});
 }
 
 }  // namespace detail
@@ -89,8 +122,20 @@ const std::vector<NamedMixer<T>>& lra_mixers() {
   static const std::vector<NamedMixer<T>> list{
       {"transformer", detail::make_softmax<T>, transformer_ffn<T>, true},
       {"flare", detail::make_flare<T>, residual_ffn<T>, true},
-      {"linformer", detail::make_linformer<T>, transformer_ffn<T>},
-      {"linear", detail::make_linear<T>, transformer_ffn<T>},
+      {"linformer", detail::make_linformer<T>, transformer_ffn<T>, true},
+      {"linear", detail::make_linear<T>, transformer_ffn<T>, true},
+      {"performer", detail::make_performer<T>, transformer_ffn<T>, true},
+      {"cosformer", detail::make_cosformer<T>, transformer_ffn<T>},
+      {"linear_no", detail::make_linear_no<T>, transformer_ffn<T>},
+      {"flare_plus_plus", detail::make_flare_plus_plus<T>, residual_ffn<T>},
+      {"multilinear", detail::make_multilinear<T>, residual_ffn<T>},
+      {"norm_attention", detail::make_norm_attention<T>, residual_ffn<T>},
+      {"strassen", detail::make_strassen<T>, residual_ffn<T>},
+      {"triple", detail::make_projected<T, mixers::Triple<T>>, residual_ffn<T>},
+      {"triple1", detail::make_triple1<T>, transformer_ffn<T>},
+      {"quad", detail::make_projected<T, mixers::Quad<T>>, residual_ffn<T>},
+      {"third_order", detail::make_third_order<T>, transformer_ffn<T>},
+      {"ema", detail::make_ema<T>, transformer_ffn<T>},
   };
   return list;
 }

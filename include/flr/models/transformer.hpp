@@ -16,34 +16,41 @@ struct TransformerOptions {
   double mlp_ratio = 4;
 
   nn::NormKind norm() const { return rmsnorm ? nn::NormKind::rms : nn::NormKind::layer; }
+  ProjectionOptions projections() const {
+    return {c_in, c_out, channels, in_out_layers, in_out_ratio, out_norm, norm(),
+            act.value_or(Activation::gelu_tanh)};
+  }
 };
+
+/// The MLP of a block, of width ratio·C.
+template <Floating T>
+std::unique_ptr<nn::MLP<T>> make_transformer_mlp(index_t channels, double ratio, Activation act) {
+  const auto hidden = static_cast<index_t>(ratio * static_cast<double>(channels));
+  return std::make_unique<nn::MLP<T>>(channels, hidden, channels, act);
+}
 
 template <Floating T>
 using TransformerBlock = Block<T, mixers::SelfAttention<T>, nn::MLP<T>>;
 
-/// A pre-norm block of self-attention and an MLP of width ratio·C.
+/// A pre-norm block of self-attention and an MLP.
 template <Floating T>
 std::unique_ptr<TransformerBlock<T>> make_transformer_block(index_t channels, index_t heads,
                                                             double mlp_ratio, Activation act,
                                                             nn::NormKind norm) {
-  const auto hidden = static_cast<index_t>(mlp_ratio * static_cast<double>(channels));
   return std::make_unique<TransformerBlock<T>>(
       channels, norm, "norm",
       [&] { return std::make_unique<mixers::SelfAttention<T>>(channels, heads); },
-      [&] { return std::make_unique<nn::MLP<T>>(channels, hidden, channels, act); });
+      [&] { return make_transformer_mlp<T>(channels, mlp_ratio, act); });
 }
 
 template <Floating T>
 class Transformer : public BlockModel<T, TransformerBlock<T>> {
  public:
   explicit Transformer(const TransformerOptions& o)
-      : BlockModel<T, TransformerBlock<T>>(
-            {o.c_in, o.c_out, o.channels, o.in_out_layers, o.in_out_ratio, o.out_norm, o.norm(),
-             o.act.value_or(Activation::gelu_tanh)},
-            o.blocks, [&] {
-              return make_transformer_block<T>(o.channels, o.heads, o.mlp_ratio,
-                                               o.act.value_or(Activation::gelu), o.norm());
-            }) {}
+      : BlockModel<T, TransformerBlock<T>>(o.projections(), o.blocks, [&] {
+          return make_transformer_block<T>(o.channels, o.heads, o.mlp_ratio,
+                                           o.act.value_or(Activation::gelu), o.norm());
+        }) {}
 
   const char* name() const override { return "transformer"; }
 };

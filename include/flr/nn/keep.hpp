@@ -22,4 +22,23 @@ Tensor<T> hide_padding(const char* operation, const Tensor<T>& x,
   return x * keep_factors<T>(operation, keep, x.size(0), x.size(2));
 }
 
+/// The same for tokens [B,N,C].
+template <Floating T>
+Tensor<T> hide_padding_tokens(const char* operation, const Tensor<T>& x,
+                              const Tensor<std::uint8_t>& keep) {
+  if (!keep.defined()) return x;
+  return x * squeeze(keep_factors<T>(operation, keep, x.size(0), x.size(1)), 1);
+}
+
+/// How many of a sample's tokens are real, to divide sums over tokens by: [B or 1, 1, 1, 1]. A sample
+/// that is all padding counts as one token.
+template <Floating T>
+Tensor<T> real_tokens(const char* operation, const Tensor<T>& heads,
+                      const Tensor<std::uint8_t>& keep) {
+  const index_t tokens = heads.size(2);
+  if (!keep.defined())
+    return full<T>({1, 1, 1, 1}, static_cast<T>(static_cast<compute_t<T>>(tokens)), heads.device());
+  return maximum(sum(keep_factors<T>(operation, keep, heads.size(0), tokens), {2}, true), 1);
+}
+
 }  // namespace flr::nn

@@ -56,23 +56,23 @@ Tensor<T> shifted(const Tensor<T>& x, int axis, double first, bool reverse = fal
 
 }  // namespace detail
 
-/// y_t = a_t y_{t−1} + x_t along an axis, from y_{−1} = 0. a [.., n, ..] broadcasts to x and has x's
-/// extent along the axis.
+/// y_t = a_t y_{t−1} + x_t along an axis, from y_{−1} = 0; with `reverse` y_t = a_t y_{t+1} + x_t, from
+/// the end. a [.., n, ..] broadcasts to x and has x's extent along the axis.
 template <Floating T>
-Tensor<T> scan(const Tensor<T>& a, const Tensor<T>& x, int axis) {
+Tensor<T> scan(const Tensor<T>& a, const Tensor<T>& x, int axis, bool reverse = false) {
   const int at = x.shape().axis(axis, "scan");
   check(a.rank() == x.rank() && a.size(at) == x.size(at) &&
             broadcast_shapes(a.shape(), x.shape(), "scan") == x.shape(),
         "[scan] factors of shape {} do not fit terms of shape {} along axis {}", a.shape(), x.shape(),
         axis);
-  Tensor<T> y = no_grad([&] { return detail::scan_values(a.detach(), x.detach(), at, false); });
+  Tensor<T> y = no_grad([&] { return detail::scan_values(a.detach(), x.detach(), at, reverse); });
   if (recording(a, x))
-    record("scan", y, Inputs(a, x), [a = save(a), y = save(y), at](Backward& b) {
-      const Tensor<T> next = detail::shifted(a.get("scan"), at, 0, true);
-      const Tensor<T> g = detail::scan_values(next, b.grad<T>(), at, true);
+    record("scan", y, Inputs(a, x), [a = save(a), y = save(y), at, reverse](Backward& b) {
+      const Tensor<T> next = detail::shifted(a.get("scan"), at, 0, !reverse);
+      const Tensor<T> g = detail::scan_values(next, b.grad<T>(), at, !reverse);
       if (b.wants(0)) {
         auto da = b.target<T>(0);
-        detail::sum_to(g * detail::shifted(y.get("scan"), at, 0), da);
+        detail::sum_to(g * detail::shifted(y.get("scan"), at, 0, reverse), da);
       }
       b.give(1, g);
     });
@@ -108,7 +108,7 @@ Tensor<T> logcumsumexp(const Tensor<T>& x, int axis) {
     for (index_t s = 1; s < n; s *= 2) {
       Tensor<T> late = slice(y, at, s, n);
       const Tensor<T> early = slice(y, at, 0, n - s);
-      late.copy_(logaddexp(late, early));
+      late.copy_(map(max(_1, _2) + softplus(-abs(_1 - _2)), late, early));
     }
     return 0;
   });
