@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <utility>
 
 #include "flr/core/error.hpp"
@@ -46,9 +45,9 @@ class SampleStream {
 
   bool chance(double p) { return uniform() < p; }
 
-  /// A uniform permutation (Fisher–Yates).
-  template <class T>
-  void shuffle(std::span<T> items) {
+  /// A uniform permutation of a vector, an array or a span (Fisher–Yates).
+  template <class Range>
+  void shuffle(Range&& items) {
     for (std::size_t i = items.size(); i > 1; --i)
       std::swap(items[i - 1], items[static_cast<std::size_t>(below(static_cast<std::int64_t>(i)))]);
   }
