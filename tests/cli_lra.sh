@@ -111,7 +111,8 @@ refuses "--attn_drop" "${train[@]}" --attn_drop 1
 refuses "no 'swish'" "${train[@]}" --kernel swish
 refuses "--preset: expected one of" "${train[@]}" --preset best
 refuses "no settings for flare on toy" "${train[@]}" --preset paper
-refuses "atlantis" --train true --task atlantis
+refuses "expected one of listops" --train true --task atlantis
+refuses "nowhere" --train true --task listops --data_root nowhere
 refuses "do not fill a batch" "${train[@]}" --batch_size 1000
 refuses "there is no run nobody" --evaluate true --exp_name nobody
 refuses "--steps cannot be changed" --restart true --exp_name straight --steps 7

@@ -13,7 +13,7 @@ constexpr const char* machine = "Machine";
 constexpr const char* every = "Models: all";
 constexpr const char* dropping = "Models: dropout";
 constexpr const char* blocks = "Models: blocks with a transformer's MLP";
-constexpr const char* residual = "Models: flare, multilinear, strassen, triple, quad";
+constexpr const char* residual = "Models: flare, flare_plus_plus, multilinear, strassen, triple, quad";
 constexpr const char* others = "Models: single mixers";
 constexpr const char* recursive = "Models: recursive (TRM)";
 }  // namespace
@@ -30,11 +30,12 @@ Flags flags_of(Options& o) {
       {data, "preset", &o.preset,
        "settings of a paper for task and model: paper (FLARE, v3), lightweight (FLARE++'s FLARE)"},
       {data, "data_root", &o.data_root, "folder of the data sets", free},
-      {data, "train_samples", &o.train_samples, "0: the published number"},
-      {data, "dev_samples", &o.dev_samples, "0: the published number"},
-      {data, "test_samples", &o.test_samples, "0: the published number"},
-      {data, "data_seed", &o.data_seed, "of data that are generated; 0: the published seeds"},
-      {data, "legacy_data", &o.legacy_data, "generated data with the reference's flaws"},
+      {data, "train_samples", &o.train_samples, "only the first ones; 0: all"},
+      {data, "dev_samples", &o.dev_samples, "the same of the development set"},
+      {data, "test_samples", &o.test_samples, "the same of the test set"},
+      {data, "max_length", &o.max_length, "tokens kept of a text; 0: text 1000, retrieval 4000"},
+      {data, "pad_multiple", &o.pad_multiple, "pad to a multiple; the processed sets have 128"},
+      {data, "data_seed", &o.data_seed, "of the toy tasks (make_lra makes the others)"},
       {data, "mask", &o.mask, "hide padding from the model; the reference shows it"},
       {data, "eval_batch_size", &o.eval_batch_size, "0: batch_size", free},
   });
@@ -42,7 +43,9 @@ Flags flags_of(Options& o) {
   program::add_optimizer_flags(flags, o);
   program::add_schedule_flags(flags, o);
   add({
-      {every, "model_type", &o.model_type, "the mixer: transformer, flare, linear, linformer, …"},
+      {every, "model_type", &o.model_type,
+       "the mixer: transformer, flare, flare_plus_plus, linear, linformer, performer, cosformer, "
+       "linear_no, multilinear, norm_attention, strassen, triple, triple1, quad, third_order, ema"},
       {every, "num_blocks", &o.num_blocks, "depth"},
       {every, "channel_dim", &o.channel_dim, "width"},
       {every, "num_heads", &o.num_heads, "heads of attention"},

@@ -74,8 +74,9 @@ void print_notes(Options& o, const program::Given& given) {
   note("epochs", o.steps > 0, "--steps counts");
   for (const char* name : {"trm_N_steps", "trm_n", "trm_T"}) note(name, !o.trm, "--trm is false");
   const std::string model = "--model_type is " + o.model_type;
-  for (const char* name : {"num_latents", "attn_scale", "qk_norm"})
-    note(name, o.model_type != "flare", model);
+  for (const char* name : {"attn_scale", "qk_norm"}) note(name, o.model_type != "flare", model);
+  note("num_latents", !o.model_type.starts_with("flare"), model);
+  note("data_seed", !o.task.starts_with("toy"), "--task is " + o.task);
   note("linformer_k", o.model_type != "linformer", model);
   note("num_states", o.model_type != "multilinear", model);
   note("third_order_method", o.model_type != "third_order", model);
@@ -93,6 +94,8 @@ void check_options(const Options& o) {
                                 {"dev_samples", o.dev_samples}, {"test_samples", o.test_samples},
                                 {"eval_batch_size", o.eval_batch_size}})
     at_least(name, n, 0);
+  at_least("max_length", o.max_length, 0);
+  at_least("pad_multiple", o.pad_multiple, 1);
   at_least("data_seed", o.data_seed, 0, std::int64_t{1} << 62);
   program::check_run_options(o);
   check_model(o);

@@ -17,7 +17,7 @@ struct Options : program::RunOptions {
 
   std::string task = "listops", data_root = "data", preset;
   std::int64_t train_samples = 0, dev_samples = 0, test_samples = 0, data_seed = 0;
-  bool legacy_data = false;
+  std::int64_t max_length = 0, pad_multiple = 1;
   bool mask = true;
   std::int64_t eval_batch_size = 0;
 

@@ -27,8 +27,7 @@ constexpr Row rows[] = {
      "--learning_rate 1e-5 --weight_decay 1e-4 --pool cls --pos_embed rope --attn_scale sqrt"},
     {"paper", "text", "linear", "--kernel elu --pos_embed abs"},
     {"paper", "text", "linformer",
-     "--learning_rate 5e-7 --weight_decay 5e-3 --linformer_k 128 --pos_embed abs"},
-    {"paper", "text", "performer", "--pos_embed abs"},
+     "--learning_rate 5e-7 --weight_decay 5e-3 --linformer_k 128"},
     {"paper", "text", "multilinear", "--pos_embed abs"},
     {"paper", "retrieval", "*",
      "--num_blocks 4 --channel_dim 128 --num_heads 4 --mlp_ratio 4 --steps 10000 "

@@ -1,15 +1,51 @@
 #include "problem.hpp"
 
-#include "flr/core/error.hpp"
+#include <fmt/ranges.h>
+
+#include <numeric>
+
+#include "flr/data/lra.hpp"
 #include "flr/train/run_config.hpp"
 
 namespace lra {
 
 using namespace flr;
 
+namespace {
+
+/// Where a task's files lie: data_root itself, or the folders in it that the reference and make_lra
+/// have, with one for the task or without.
+std::filesystem::path folder_of(const Options& o) {
+  const std::filesystem::path root = o.data_root;
+  for (const char* set : {"LongRangeArena", "lra", "."})
+    for (const std::string& task : {o.task, std::string(".")})
+      if (const auto folder = (root / set / task).lexically_normal();
+          (set != std::string(".") || task != ".") && std::filesystem::is_directory(folder))
+        return folder;
+  return root;
+}
+
+void keep_first(data::SequenceSet& set, std::int64_t samples) {
+  if (samples == 0 || samples >= set.samples()) return;
+  std::vector<index_t> list(static_cast<std::size_t>(samples));
+  std::iota(list.begin(), list.end(), index_t{0});
+  set = set.select(list);
+}
+
+}  // namespace
+
 data::SequenceTask load_problem(const Options& o) {
   if (o.task == "toy" || o.task == "toy_pairs" || o.task == "toy_tokens") return toy_task(o);
-  fail("--task: there is no loader for '{}' in this version", o.task);
+  const std::vector<std::string> names = data::lra_tasks();
+  check(std::find(names.begin(), names.end(), o.task) != names.end(),
+        "--task: expected one of {}, toy, toy_pairs, toy_tokens; got '{}'", fmt::join(names, ", "),
+        o.task);
+  data::SequenceTask task = data::load_lra(
+      o.task, folder_of(o), {.length = o.max_length, .pad_multiple = o.pad_multiple});
+  keep_first(task.train, o.train_samples);
+  keep_first(task.dev, o.dev_samples);
+  if (!task.same_test) keep_first(task.test, o.test_samples);
+  return task;
 }
 
 train::SequenceInputs inputs_of(const Options& o, const data::SequenceTask& task) {
