@@ -357,3 +357,113 @@ TEST_CASE("linearised Strassen gates: legacy starts with nothing") {
   CHECK(largest(true) == 0);
   CHECK(largest(false) == 1);
 }
+
+TEST_CASE("MEGA is its equations") {
+  manual_seed(9);
+  const index_t n = 70, c = 2, z_width = 3, v_width = 4, order = 3;
+  const Mega<double> mega({.channels = c,
+                           .shared = z_width,
+                           .values = v_width,
+                           .order = order,
+                           .max_length = n,
+                           .block = 32});
+  const auto x = randn<double>({1, n, c});
+  const auto p = [&](const std::string& name) { return mega.parameter(name); };
+  using Rows = std::vector<std::vector<double>>;
+  const auto rows = [&](index_t width) {
+    return Rows(static_cast<std::size_t>(n), std::vector<double>(static_cast<std::size_t>(width)));
+  };
+  const auto at = [](auto& table, index_t t, index_t d) -> auto& {
+    return table[static_cast<std::size_t>(t)][static_cast<std::size_t>(d)];
+  };
+  const auto sigma = [](double s) { return 1 / (1 + std::exp(-s)); };
+  const auto swish = [&](double s) { return s * sigma(s); };
+
+  Rows e = rows(c), in = rows(c);
+  for (index_t t = 0; t < n; ++t)
+    for (index_t d = 0; d < c; ++d) {
+      at(in, t, d) = x.at(0, t, d);
+      double s = p("ema.omega").at(d) * x.at(0, t, d);
+      for (index_t from = 0; from < n; ++from)
+        for (int way = 0; way < 2; ++way) {
+          if (way == 0 ? from > t : from < t) continue;
+          const index_t row = d + way * c;
+          for (index_t j = 0; j < order; ++j) {
+            const double alpha = sigma(p("ema.alpha_logits").at(row, j));
+            const double delta = sigma(p("ema.delta_logits").at(row, j));
+            s += p("ema.eta").at(row, j) / std::sqrt(3.0) * alpha * p("ema.beta").at(row, j) *
+                 std::pow(1 - alpha * delta, static_cast<double>(std::abs(t - from))) *
+                 x.at(0, from, d);
+          }
+        }
+      at(e, t, d) = swish(s);
+    }
+  const auto dense = [&](const std::string& name, const Rows& from, index_t width,
+                         bool bias = true) {
+    const auto w = p(name + ".weight");
+    Rows y = rows(width);
+    for (index_t t = 0; t < n; ++t)
+      for (index_t i = 0; i < width; ++i) {
+        at(y, t, i) = bias ? p(name + ".bias").at(i) : 0;
+        for (index_t j = 0; j < w.size(1); ++j) at(y, t, i) += w.at(i, j) * at(from, t, j);
+      }
+    return y;
+  };
+  const Rows z = dense("z_proj", e, z_width), v = dense("v_proj", in, v_width),
+             gamma = dense("gate_proj1", e, v_width), phi = dense("gate_proj2", e, c);
+  Rows gated = rows(v_width);
+  for (index_t t = 0; t < n; ++t)
+    for (index_t s = 0; s < n; ++s) {
+      double score = 0;
+      for (index_t i = 0; i < z_width; ++i) {
+        const auto turned = [&](index_t which, index_t row) {
+          return p("kappa").at(which, i) * swish(at(z, row, i)) + p("mu").at(which, i);
+        };
+        score += turned(0, t) * turned(1, s);
+      }
+      score = score / static_cast<double>(n) + p("relative_bias").at(n - 1 + s - t);
+      const double w =
+          0.5 * (1 + std::erf((score - std::sqrt(0.5)) * std::sqrt(2 * std::numbers::pi)));
+      for (index_t i = 0; i < v_width; ++i)
+        at(gated, t, i) += w * swish(at(v, s, i)) * swish(at(gamma, t, i));
+    }
+  const Rows h = dense("h_proj", e, c), u = dense("u_proj", gated, c, false);
+  const auto y = mega(x);
+  double worst = 0;
+  for (index_t t = 0; t < n; ++t)
+    for (index_t d = 0; d < c; ++d) {
+      const double g = sigma(at(phi, t, d));
+      const double expected = g * swish(at(h, t, d) + at(u, t, d)) + (1 - g) * at(in, t, d);
+      worst = std::max(worst, std::abs(expected - y.at(0, t, d)));
+    }
+  CHECK(worst < 1e-12);
+}
+
+TEST_CASE("in a model on token sequences: every name, padding, and what is refused") {
+  models::SequenceOptions o;
+  o.vocabulary = 7, o.labels = 3, o.max_length = 6, o.blocks = 2, o.channels = 4, o.heads = 2;
+  o.kv_layers = -1, o.ffn_layers = 0;
+  const auto ids = from_vector<index_t>({1, 2, 3, 4, 0, 0}, {1, 6});
+  const auto keep = from_vector<std::uint8_t>({1, 1, 1, 1, 0, 0}, {1, 6});
+  for (const char* name : {"multilinear", "norm_attention", "strassen", "triple", "triple1", "quad",
+                           "third_order", "ema"})
+    for (const bool legacy : {false, true}) {
+      CAPTURE(name);
+      CAPTURE(legacy);
+      o.mixer = name, o.legacy = legacy, o.attn_drop = 0;
+      manual_seed(10);
+      const models::Lra<double> model(o);
+      const auto y = model(ids, keep);
+      CHECK(y.shape() == Shape{1, 3});
+      // The reference's shell pools padding too.
+      if (!legacy) CHECK(largest_difference(y, model(slice(ids, 1, 0, 4).contiguous())) < 1e-12);
+      o.attn_drop = 0.1;
+      if (!legacy)
+        CHECK_THROWS_WITH_AS(models::Lra<double>{o}, doctest::Contains("no dropout of its weights"),
+                             Error);
+    }
+  o.attn_drop = 0, o.legacy = false, o.mixer = "third_order", o.third_order_method = "triangle";
+  CHECK_THROWS_WITH_AS(models::Lra<double>{o}, doctest::Contains("third_order_method"), Error);
+  o.mixer = "quad", o.qk_dim_ratio = 2;
+  CHECK_THROWS_WITH_AS(models::Lra<double>{o}, doctest::Contains("qk_dim_ratio"), Error);
+}
