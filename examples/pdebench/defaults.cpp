@@ -1,6 +1,4 @@
 // The hyperparameters of the paper: --use_defaults true.
-#include <algorithm>
-
 #include "options.hpp"
 
 namespace pdebench {
@@ -17,9 +15,9 @@ constexpr FlareRow flare_rows[] = {
 
 }  // namespace
 
-void apply_defaults(Options& o, const std::vector<std::string>& given) {
+void apply_defaults(Options& o, const Given& chosen) {
   const auto set = [&](const char* name, auto& field, auto value) {
-    if (std::find(given.begin(), given.end(), name) == given.end()) field = value;
+    if (!chosen(name)) field = value;
   };
   set("epochs", o.epochs, 500);
   set("learning_rate", o.learning_rate, 1e-3);

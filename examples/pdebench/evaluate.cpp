@@ -5,6 +5,7 @@
 #include "machine.hpp"
 #include "output.hpp"
 #include "problem.hpp"
+#include "require_checkpoint.hpp"
 #include "run.hpp"
 #include "spectra.hpp"
 #include "statistics.hpp"
@@ -56,8 +57,8 @@ train::RelativeErrors measure_both(const Options& o, const fs::path& checkpoint,
 }  // namespace
 
 int evaluate(const Options& o) {
-  set_up_machine(o);
-  const fs::path checkpoint = require_checkpoint(o);
+  program::set_up_machine(o);
+  const fs::path checkpoint = program::require_checkpoint(o);
   data::Dataset set = load_problem(o);
   check_same_data(o.folder(), set);
   if (!o.test_dataset.empty()) {

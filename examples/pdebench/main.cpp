@@ -5,28 +5,15 @@
 //   bits pdebench --evaluate true --exp_name mine pdebench --predict inputs.npz --exp_name mine
 //
 // The last line says where the results are: `results in out/pdebench/mine`.
-#include <fmt/core.h>
-
-#include <cstdio>
-#include <new>
-
-#include "patience.hpp"
 #include "run.hpp"
+#include "run_program.hpp"
 
 int main(int argc, char** argv) {
-  pdebench::choose_patience(argv);
-  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // in a log, lines stand in their order
-  try {
+  return program::run_program("pdebench", argv, [&] {
     const auto options = pdebench::parse_options(argc, argv);
     if (!options) return 0;
     if (options->evaluate) return pdebench::evaluate(*options);
     if (!options->predict.empty()) return pdebench::predict(*options);
     return pdebench::train(*options);
-  } catch (const std::bad_alloc&) {
-    fmt::print(stderr,
-               "pdebench: the memory does not suffice; a smaller batch or model needs less\n");
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "pdebench: {}\n", error.what());
-  }
-  return 1;
+  });
 }

@@ -1,4 +1,4 @@
-// What a run leaves for people: curves, pictures, fields.
+// What a run leaves for people: pictures and fields.
 #pragma once
 
 #include <filesystem>
@@ -7,9 +7,6 @@
 #include "flr/data/dataset.hpp"
 
 namespace pdebench {
-
-/// loss.svg from metrics.jsonl: training loss and errors, and the learning rate.
-void write_loss_curve(const std::filesystem::path& folder, const std::string& title);
 
 /// From decoded predictions [points, c_out] of the test set: predictions.npz, and of the best, the
 /// median and the worst sample a picture (pictures/*.png) and fields (fields/*.vts or *.vtu).

@@ -4,6 +4,7 @@
 #include "flr/train/evaluate.hpp"
 #include "machine.hpp"
 #include "problem.hpp"
+#include "require_checkpoint.hpp"
 #include "run.hpp"
 #include "trained.hpp"
 
@@ -12,8 +13,8 @@ namespace pdebench {
 using namespace flr;
 
 int predict(const Options& o) {
-  set_up_machine(o);
-  const auto checkpoint = require_checkpoint(o);
+  program::set_up_machine(o);
+  const auto checkpoint = program::require_checkpoint(o);
   const Normalizers norm = load_normalizers(o.folder());
   const auto c_in = static_cast<index_t>(norm.x.mean.size());
   const auto c_out = static_cast<index_t>(norm.y.mean.size());

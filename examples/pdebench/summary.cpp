@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "flr/core/parallel.hpp"
 #include "machine.hpp"
 
 namespace pdebench {
@@ -25,33 +24,6 @@ std::string shape_of(const data::PointSet& set) {
   return fmt::format("{} samples of {} points{}", set.samples(), points, grid);
 }
 
-// blocks.3.att.k_proj.fcs.1.weight → blocks.*.att.k_proj.fcs.*.weight
-std::string pattern_of(const std::string& name) {
-  std::string text;
-  for (std::size_t i = 0; i < name.size(); ++i) {
-    const bool digit = name[i] >= '0' && name[i] <= '9';
-    if (digit && !text.empty() && (text.back() == '.' || text.back() == '*')) {
-      if (text.back() == '.') text += '*';
-    } else {
-      text += name[i];
-    }
-  }
-  return text;
-}
-
-// Words in lines of at most 100 characters, indented.
-std::string wrapped(const std::vector<std::string>& words) {
-  std::string text, line = "   ";
-  for (const std::string& word : words) {
-    if (line.size() + 1 + word.size() > 100) {
-      text += line + '\n';
-      line = "   ";
-    }
-    line += ' ' + word;
-  }
-  return text + line + '\n';
-}
-
 }  // namespace
 
 void print_summary(const Options& o, const data::Dataset& set, models::Model<float>& model) {
@@ -61,27 +33,7 @@ void print_summary(const Options& o, const data::Dataset& set, models::Model<flo
   fmt::print("model      {}: {} parameters; {} blocks of {} channels, {} heads", o.model_type,
              model.num_parameters(), o.num_blocks, o.channel_dim, o.num_heads);
   if (o.model_type != "transformer") fmt::print(", {} latents", o.num_latents);
-  fmt::print("\nmachine    {}\n", describe_machine(o));
-}
-
-void print_groups(const Options& o, optim::Optimizer<float>& optimizer) {
-  const optim::GroupOptions groups{.legacy = o.decay_latents};
-  const auto& entries = optimizer.arena().entries;
-  for (int g = 0; g < static_cast<int>(optim::Group::count); ++g) {
-    const auto group = static_cast<optim::Group>(g);
-    std::vector<std::string> patterns;
-    index_t values = 0, tensors = 0;
-    for (const auto& e : entries) {
-      if (optim::group_of(e.name, e.role, groups) != group) continue;
-      ++tensors, values += e.numel;
-      const std::string p = pattern_of(e.name);
-      if (std::find(patterns.begin(), patterns.end(), p) == patterns.end()) patterns.push_back(p);
-    }
-    if (tensors == 0) continue;
-    fmt::print("group      {}: {} parameters in {} tensors, weight decay {:g}\n{}",
-               optim::name_of(group), values, tensors,
-               group == optim::Group::decay ? o.weight_decay : 0.0, wrapped(patterns));
-  }
+  fmt::print("\nmachine    {}\n", program::describe_machine(o));
 }
 
 }  // namespace pdebench

@@ -1,6 +1,5 @@
 #include "trained.hpp"
 
-#include "flr/train/checkpoint_folder.hpp"
 #include "flr/train/weights.hpp"
 #include "machine.hpp"
 #include "model_factory.hpp"
@@ -9,13 +8,6 @@ namespace pdebench {
 
 using namespace flr;
 
-std::filesystem::path require_checkpoint(const Options& o) {
-  const auto latest = train::latest_checkpoint(o.folder());
-  check(latest.has_value(), "{} has no checkpoint yet; --restart true goes on with the run",
-        o.folder().string());
-  return *latest;
-}
-
 std::unique_ptr<models::Model<float>> load_model(const Options& o,
                                                  const std::filesystem::path& checkpoint,
                                                  const std::string& weights, index_t c_in,
@@ -23,7 +15,7 @@ std::unique_ptr<models::Model<float>> load_model(const Options& o,
   auto model = make_model(o, c_in, c_out);
   const auto file = checkpoint / (weights == "ema" ? "ema.safetensors" : "model.safetensors");
   train::load_weights(file, *model);
-  place_model(o, *model);
+  program::place_model(o, *model);
   return model;
 }
 

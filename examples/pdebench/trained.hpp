@@ -8,9 +8,6 @@
 
 namespace pdebench {
 
-/// A run's newest checkpoint; refuses a run without one.
-std::filesystem::path require_checkpoint(const Options& options);
-
 /// The model of a run with the weights of a checkpoint: "raw" or "ema".
 std::unique_ptr<flr::models::Model<float>> load_model(const Options& options,
                                                       const std::filesystem::path& checkpoint,

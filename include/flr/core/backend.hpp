@@ -37,6 +37,9 @@ struct Backend {
   /// Null where a backend has none: the operation takes its composition.
   void (*damped_ema)(const DampedEmaParams<T>&) = nullptr;
   void (*damped_ema_backward)(const DampedEmaBackwardParams<T>&) = nullptr;
+  /// One backward pass for both of FLARE's hops; may decline (null: always), then it is two of sdpa's.
+  bool (*supports_flare)(const FlareParams<T>&, std::string* why) = nullptr;
+  void (*flare_backward)(const FlareBackwardParams<T>&) = nullptr;
   void (*embedding)(const EmbeddingParams<T>&);
   void (*embedding_backward)(const EmbeddingBackwardParams<T>&);
   void (*gather)(const GatherParams<T>&);

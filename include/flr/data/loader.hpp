@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstring>
+#include <functional>
 #include <future>
 #include <numeric>
 
@@ -66,40 +67,43 @@ struct LoaderOptions {
   std::uint64_t seed = 0;
 };
 
-/// Walks through one epoch after the other. Not copyable; the set must outlive it.
-template <Floating T>
-class Loader {
+/// Walks through one epoch after the other, making batches of type B with `make(samples)`, which
+/// another thread calls. Not copyable; what `make` refers to must outlive it.
+template <class B>
+class BatchLoader {
  public:
-  Loader(const PointSet& set, LoaderOptions options) : set_(set), o_(options) {
+  using Make = std::function<B(std::vector<index_t>)>;
+
+  BatchLoader(index_t samples, Make make, LoaderOptions options)
+      : samples_(samples), make_(std::move(make)), o_(options) {
     check(o_.batch_size >= 1, "[loader] expected a batch size of at least 1, got {}", o_.batch_size);
-    check(batches() > 0, "[loader] {} samples do not fill a batch of {}", set.samples(),
-          o_.batch_size);
+    check(batches() > 0, "[loader] {} samples do not fill a batch of {}", samples, o_.batch_size);
   }
-  ~Loader() {
+  ~BatchLoader() {
     if (next_.valid()) next_.wait();
   }
-  Loader(const Loader&) = delete;
-  Loader& operator=(const Loader&) = delete;
+  BatchLoader(const BatchLoader&) = delete;
+  BatchLoader& operator=(const BatchLoader&) = delete;
 
   /// Batches per epoch.
   index_t batches() const {
-    return o_.drop_last ? set_.samples() / o_.batch_size
-                        : (set_.samples() + o_.batch_size - 1) / o_.batch_size;
+    return o_.drop_last ? samples_ / o_.batch_size
+                        : (samples_ + o_.batch_size - 1) / o_.batch_size;
   }
 
   /// Batch `index` of an epoch: a function of (seed, epoch, index) only. Asking for them in order
   /// finds the next one made already.
-  Batch<T> batch(index_t epoch, index_t index) {
+  B batch(index_t epoch, index_t index) {
     check(index >= 0 && index < batches(), "[loader] batch {} does not exist; there are {}", index,
           batches());
-    Batch<T> result = next_.valid() && next_epoch_ == epoch && next_index_ == index
+    B result = next_.valid() && next_epoch_ == epoch && next_index_ == index
                           ? next_.get()
-                          : make_batch<T>(set_, samples(epoch, index));
+                          : make_(samples(epoch, index));
     if (next_.valid()) next_.get();
     next_epoch_ = epoch, next_index_ = index + 1;
     if (next_index_ == batches()) ++next_epoch_, next_index_ = 0;
     next_ = std::async(std::launch::async, [this, list = samples(next_epoch_, next_index_)]() mutable {
-      return make_batch<T>(set_, std::move(list));
+      return make_(std::move(list));
     });
     return result;
   }
@@ -107,21 +111,33 @@ class Loader {
  private:
   std::vector<index_t> samples(index_t epoch, index_t index) {
     if (epoch != order_epoch_) {
-      order_ = epoch_order(set_.samples(), o_.seed, static_cast<std::uint64_t>(epoch));
+      order_ = epoch_order(samples_, o_.seed, static_cast<std::uint64_t>(epoch));
       if (!o_.shuffle) std::iota(order_.begin(), order_.end(), index_t{0});
       order_epoch_ = epoch;
     }
     const index_t begin = index * o_.batch_size;
-    const index_t end = std::min(begin + o_.batch_size, set_.samples());
+    const index_t end = std::min(begin + o_.batch_size, samples_);
     return {order_.begin() + begin, order_.begin() + end};
   }
 
-  const PointSet& set_;
+  index_t samples_;
+  Make make_;
   LoaderOptions o_;
   std::vector<index_t> order_;
   index_t order_epoch_ = -1;
-  std::future<Batch<T>> next_;
+  std::future<B> next_;
   index_t next_epoch_ = -1, next_index_ = -1;
+};
+
+/// Batches of samples of a point set; the set must outlive it.
+template <Floating T>
+class Loader : public BatchLoader<Batch<T>> {
+ public:
+  Loader(const PointSet& set, LoaderOptions options)
+      : BatchLoader<Batch<T>>(
+            set.samples(),
+            [&set](std::vector<index_t> list) { return make_batch<T>(set, std::move(list)); },
+            options) {}
 };
 
 }  // namespace flr::data

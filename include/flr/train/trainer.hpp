@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "flr/train/checkpoint.hpp"
-#include "flr/train/evaluate.hpp"
+#include "flr/train/pde_task.hpp"
 #include "flr/train/step_reports.hpp"
 
 namespace flr::train {
@@ -20,27 +20,31 @@ struct TrainerOptions {
   bool capture = true;  ///< on a GPU: a step as one CUDA graph, with the same bits
 };
 
-/// Trains a model on a data set, where the model's parameters lie. The trainer owns the loader and
-/// the average; model, optimiser, schedule and set belong to the caller and must outlive it.
+/// Trains a model on a task, where the model's parameters lie. The trainer owns the task and the
+/// average; model, optimiser and what the task refers to belong to the caller and must outlive it.
 template <Floating T>
 class Trainer {
  public:
-  Trainer(models::Model<T>& model, optim::Optimizer<T>& optimizer, const data::Dataset& set,
+  Trainer(nn::Module<T>& model, optim::Optimizer<T>& optimizer, std::unique_ptr<Task<T>> task,
           const TrainerOptions& options)
       : model_(model), optimizer_(optimizer), o_(options), device_(model.arena().values.device()),
-        loss_(set, device_), loader_(set.train, {options.batch_size, true, true, options.seed}),
-        reports_(device_), device_step_(device_, [this](const StepInputs& in) { return whole(in); },
-                                        {.enabled = options.capture}) {
+        task_(std::move(task)), reports_(device_),
+        device_step_(device_, [this](const StepInputs& in) { return whole(in); },
+                     {.enabled = options.capture}) {
     check(o_.accumulate >= 1, "[trainer] expected at least one batch per step, got {}",
           o_.accumulate);
     check(steps_per_epoch() >= 1, "[trainer] an epoch of {} batches is shorter than one step of {}",
-          loader_.batches(), o_.accumulate);
+          task_->batches(), o_.accumulate);
     if (o_.ema_decay > 0) ema_ = std::make_unique<optim::EMA<T>>(model, o_.ema_decay);
     optimizer_.hyper.clip = o_.clip;
   }
+  /// A model on points, with the loss of the PDE experiments.
+  Trainer(models::Model<T>& model, optim::Optimizer<T>& optimizer, const data::Dataset& set,
+          const TrainerOptions& o)
+      : Trainer(model, optimizer, std::make_unique<PdeTask<T>>(model, set, o.batch_size, o.seed), o) {}
 
   /// Whole optimiser steps in an epoch.
-  index_t steps_per_epoch() const { return loader_.batches() / o_.accumulate; }
+  index_t steps_per_epoch() const { return task_->batches() / o_.accumulate; }
   index_t total_steps() const { return o_.steps > 0 ? o_.steps : o_.epochs * steps_per_epoch(); }
   index_t step_count() const { return optimizer_.steps(); }
   bool done() const { return step_count() >= total_steps(); }
@@ -79,11 +83,12 @@ class Trainer {
 
   void save(const std::filesystem::path& folder) {
     const double loss = reports_.last().loss;  // and throws where a step went wrong
-    save_checkpoint(folder, model_, optimizer_, ema_.get(), {optimizer_.steps(), o_.seed, loss});
+    save_checkpoint(folder, model_, optimizer_, ema_.get(), {optimizer_.steps(), o_.seed, loss},
+                    task_->carried());
   }
   /// Goes on from a checkpoint, with the same bits as a run that was never interrupted.
   Position load(const std::filesystem::path& folder) {
-    const Position p = load_checkpoint(folder, model_, optimizer_, ema_.get());
+    const Position p = load_checkpoint(folder, model_, optimizer_, ema_.get(), task_->carried());
     check(p.seed == o_.seed, "[trainer] {} was trained with seed {}, this run has {}",
           folder.string(), p.seed, o_.seed);
     reports_.restart({p.step, p.loss, 0, 0});
@@ -91,9 +96,10 @@ class Trainer {
   }
 
  private:
-  data::Batch<T> batch(index_t n, index_t k) {
+  /// Micro-batch k of step n.
+  StepInputs batch(index_t n, index_t k) {
     const index_t epoch = n / steps_per_epoch(), within = n % steps_per_epoch();
-    return loader_.batch(epoch, within * o_.accumulate + k);
+    return task_->batch(epoch, within * o_.accumulate + k);
   }
 
   /// Gradients of all micro-batches, their norm, and the mean of the losses.
@@ -104,8 +110,7 @@ class Trainer {
     Tensor<double> mean;
     for (index_t k = 0; k < o_.accumulate; ++k) {
       MemoryScope use(MemoryUse::activations);
-      const data::Batch<T> b = batch_of(k);
-      const Tensor<T> loss = loss_(model_.apply(b.x), b.y);
+      const Tensor<T> loss = task_->loss(batch_of(k));
       backward(loss);
       const Tensor<double> part = loss.detach().template to<double>();
       if (k > 0) mean = map(_1 + _2 / count, mean, part);
@@ -130,11 +135,8 @@ class Trainer {
 
   void step_on_device(index_t n) {
     StepInputs inputs;
-    for (index_t k = 0; k < o_.accumulate; ++k) {
-      const data::Batch<T> b = batch(n, k);
-      inputs.push_back(b.x.ptr());
-      inputs.push_back(b.y.ptr());
-    }
+    for (index_t k = 0; k < o_.accumulate; ++k)
+      for (ImplPtr& tensor : batch(n, k)) inputs.push_back(std::move(tensor));
     const double scale = std::abs(optimizer_.grad_scale());
     optimizer_.prepare();
     const Tensor<double>& loss = device_step_.run(inputs);
@@ -144,19 +146,18 @@ class Trainer {
   /// A step as the device sees it: nothing but work that can be repeated for other values.
   Tensor<double> whole(const StepInputs& in) {
     const Tensor<double> loss = gradients([&](index_t k) {
-      const auto at = static_cast<std::size_t>(2 * k);
-      return data::Batch<T>{Tensor<T>(in[at]), Tensor<T>(in[at + 1]), {}};
+      const auto from = in.begin() + k * task_->inputs();
+      return StepInputs(from, from + task_->inputs());
     });
     update();
     return loss;
   }
 
-  models::Model<T>& model_;
+  nn::Module<T>& model_;
   optim::Optimizer<T>& optimizer_;
   TrainerOptions o_;
   Device device_;
-  PdeLoss<T> loss_;
-  data::Loader<T> loader_;
+  std::unique_ptr<Task<T>> task_;
   std::unique_ptr<optim::EMA<T>> ema_;
   std::unique_ptr<optim::Schedule> schedule_;
   StepReports reports_;

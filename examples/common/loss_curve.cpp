@@ -3,9 +3,9 @@
 
 #include "flr/train/metrics.hpp"
 #include "flr/train/svg_plot.hpp"
-#include "output.hpp"
+#include "loss_curve.hpp"
 
-namespace pdebench {
+namespace program {
 
 using flr::train::Axis;
 using flr::train::MetricLine;
@@ -43,17 +43,23 @@ Series averaged(const Series& s, std::size_t most) {
 
 }  // namespace
 
-void write_loss_curve(const std::filesystem::path& folder, const std::string& title) {
+void write_curves(const std::filesystem::path& folder, const std::string& title,
+                  const std::vector<Curve>& scores, const Axis& axis) {
   const auto lines = flr::train::read_metrics(folder / "metrics.jsonl");
-  Plot errors{.title = title, .x = {.label = "step"}, .y = {.label = "loss", .logarithmic = true}};
-  errors.series = {averaged(series_of(lines, "loss", "training loss", false), 400),
-                   series_of(lines, "train_rel_error", "train relative L2", true),
-                   series_of(lines, "test_rel_error", "test relative L2", true),
-                   series_of(lines, "ema_test_rel_error", "test, EMA weights", true)};
-  std::erase_if(errors.series, [](const Series& s) { return s.x.empty(); });
+  Plot losses{.title = title, .x = {.label = "step"}, .y = {.label = "loss", .logarithmic = true}};
+  losses.series = {averaged(series_of(lines, "loss", "training loss", false), 400)};
+  Plot apart{.x = {.label = "step"}, .y = axis};
+  for (const Curve& c : scores) {
+    Plot& plot = axis.label.empty() ? losses : apart;
+    plot.series.push_back(series_of(lines, c.key, c.name, true));
+  }
   Plot rate{.x = {.label = "step"}, .y = {.label = "learning rate"}, .height = 200};
   rate.series = {averaged(series_of(lines, "lr", "", false), 400)};
-  flr::train::write_svg(folder / "loss.svg", std::vector<Plot>{errors, rate});
+  std::vector<Plot> plots{losses};
+  if (!apart.series.empty()) plots.push_back(apart);
+  plots.push_back(rate);
+  for (Plot& plot : plots) std::erase_if(plot.series, [](const Series& s) { return s.x.empty(); });
+  flr::train::write_svg(folder / "loss.svg", plots);
 }
 
-}  // namespace pdebench
+}  // namespace program

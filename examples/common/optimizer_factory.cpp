@@ -1,12 +1,12 @@
 #include "optimizer_factory.hpp"
 
-namespace pdebench {
+namespace program {
 
 using namespace flr;
 
 namespace {
 
-std::unique_ptr<optim::Schedule> main_schedule(const Options& o, index_t steps) {
+std::unique_ptr<optim::Schedule> main_schedule(const RunOptions& o, index_t steps) {
   const double lr = o.learning_rate;
   if (o.schedule == "ConstantLR") return std::make_unique<optim::Constant>(lr);
   if (o.schedule == "CosineAnnealingLR")
@@ -31,7 +31,7 @@ std::unique_ptr<optim::Schedule> main_schedule(const Options& o, index_t steps) 
 
 }  // namespace
 
-std::unique_ptr<optim::Optimizer<float>> make_optimizer(const Options& o,
+std::unique_ptr<optim::Optimizer<float>> make_optimizer(const RunOptions& o,
                                                         nn::Module<float>& model) {
   const optim::GroupOptions groups{.legacy = o.decay_latents};
   if (o.optimizer == "sgd")
@@ -61,7 +61,7 @@ std::unique_ptr<optim::Optimizer<float>> make_optimizer(const Options& o,
   return std::make_unique<optim::AdamW<float>>(model, adam);
 }
 
-std::unique_ptr<optim::Schedule> make_schedule(const Options& o, index_t steps) {
+std::unique_ptr<optim::Schedule> make_schedule(const RunOptions& o, index_t steps) {
   if (o.warmup_steps == 0) return main_schedule(o, steps);
   check(o.warmup_steps < steps, "--warmup_steps {} leaves nothing of a run of {} steps",
         o.warmup_steps, steps);
@@ -69,4 +69,4 @@ std::unique_ptr<optim::Schedule> make_schedule(const Options& o, index_t steps) 
                                                main_schedule(o, steps - o.warmup_steps));
 }
 
-}  // namespace pdebench
+}  // namespace program

@@ -4,14 +4,14 @@
 #include <memory>
 
 #include "flr/optim.hpp"
-#include "options.hpp"
+#include "run_options.hpp"
 
-namespace pdebench {
+namespace program {
 
-std::unique_ptr<flr::optim::Optimizer<float>> make_optimizer(const Options& options,
+std::unique_ptr<flr::optim::Optimizer<float>> make_optimizer(const RunOptions& options,
                                                              flr::nn::Module<float>& model);
 
 /// The schedule of a run of `steps` optimiser steps.
-std::unique_ptr<flr::optim::Schedule> make_schedule(const Options& options, flr::index_t steps);
+std::unique_ptr<flr::optim::Schedule> make_schedule(const RunOptions& options, flr::index_t steps);
 
-}  // namespace pdebench
+}  // namespace program

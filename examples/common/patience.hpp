@@ -5,7 +5,7 @@
 
 #include <cstdlib>
 
-namespace pdebench {
+namespace program {
 
 /// To be called first in main; starts the program anew where the environment says nothing.
 ///
@@ -19,4 +19,4 @@ inline void choose_patience(char** argv) {
   // Where that is not possible, the run is as right, only perhaps slower.
 }
 
-}  // namespace pdebench
+}  // namespace program
