@@ -273,7 +273,7 @@ TEST_CASE("what makes no model is refused") {
   SequenceOptions o = small("flair");
   CHECK_THROWS_WITH_AS(models::Lra<float>{o}, doctest::Contains("expected one of transformer, flare"),
                        Error);
-  o = small("linear"), o.positions = Positions::rotary;
+  o = small("triple"), o.positions = Positions::rotary;
   CHECK_THROWS_WITH_AS(models::Lra<float>{o}, doctest::Contains("learned or sinusoid"), Error);
   o = small("flare"), o.answer = Answer::token, o.pool = Pooling::cls;
   CHECK_THROWS_AS(models::Lra<float>{o}, Error);

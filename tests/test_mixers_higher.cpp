@@ -1,31 +1,11 @@
 // Mixers of higher order: definitions in plain loops, gradients, padding, blocks.
-#include <numbers>
-
+#include "heads_by_loops.hpp"
 #include "mixer_checks.hpp"
 
 using namespace flr;
 using namespace flr::mixers;
 
 namespace {
-
-using Heads = std::vector<Tensor<double>>;
-
-Heads random_heads(int count, index_t n = 6, index_t d = 3, double scale = 1) {
-  Heads list;
-  for (int i = 0; i < count; ++i) list.push_back(randn<double>({2, 2, n, d}) * scale);
-  return list;
-}
-
-/// Fills [B,H,N,D] from f(b, h, n, d).
-template <class F>
-Tensor<double> by_loops(const Shape& s, F&& f) {
-  std::vector<double> y;
-  for (index_t b = 0; b < s[0]; ++b)
-    for (index_t h = 0; h < s[1]; ++h)
-      for (index_t n = 0; n < s[2]; ++n)
-        for (index_t d = 0; d < s[3]; ++d) y.push_back(f(b, h, n, d));
-  return from_vector(y, s);
-}
 
 /// y_i = Σ_jk exp(score) v1_j ⊙ v2_k / Σ_jk exp(score), by loops.
 template <class Score>
@@ -256,36 +236,6 @@ TEST_CASE("Strassen attention bears large scores; the reference's factors do not
                        doctest::Contains("no padding mask"), Error);
 }
 
-TEST_CASE("Laplace attention is its definition, with a relative bias, in any blocks") {
-  manual_seed(7);
-  const Heads x = random_heads(3, 6);
-  const auto table = randn<double>({2 * 9 - 1});
-  const auto bias = relative_bias(table, 6);
-  const auto expected = by_loops(x[2].shape(), [&](index_t b, index_t h, index_t i, index_t d) {
-    double y = 0;
-    for (index_t j = 0; j < 6; ++j) {
-      double s = 0;
-      for (index_t e = 0; e < 3; ++e) s += x[0].at(b, h, i, e) * x[1].at(b, h, j, e);
-      s = s / 6 + table.at(8 + j - i);
-      const double sigma = 1 / std::sqrt(4 * std::numbers::pi);
-      y +=
-          0.5 * (1 + std::erf((s - std::sqrt(0.5)) / (sigma * std::sqrt(2)))) * x[2].at(b, h, j, d);
-    }
-    return y;
-  });
-  for (const index_t block : {0, 1, 4})
-    CHECK(largest_difference(laplace_attention(x[0], x[1], x[2], bias, {}, block), expected) <
-          1e-12);
-  const auto result = gradcheck(
-      [](const Heads& h) {
-        return laplace_attention(h[0], h[1], h[2], relative_bias(h[3], 6), {}, 4);
-      },
-      {x[0], x[1], x[2], table});
-  INFO(result.where);
-  CHECK(result.ok);
-  CHECK_THROWS_WITH_AS(relative_bias(table, 10), doctest::Contains("at most 9"), Error);
-}
-
 TEST_CASE("gradients on heads") {
   manual_seed(8);
   check_gradcheck("multilinear", 5, [](const Heads& h) {
@@ -338,11 +288,6 @@ TEST_CASE("modules: gradients, padding, bf16") {
       ThirdOrderOptions t{.channels = channels, .heads = heads, .score = score, .block = block};
       check_mixer("third_order", channels, FLR_MAKE(ThirdOrder, t));
     }
-  check_mixer("ema_attention", channels, FLR_MAKE(EmaAttention, (EmaAttentionOptions{channels})));
-  for (const index_t length : {0, 20}) {
-    MegaOptions m{.channels = channels, .shared = 3, .values = 5, .order = 3, .max_length = length};
-    check_mixer("mega", channels, FLR_MAKE(Mega, m));
-  }
 #undef FLR_MAKE
 }
 
@@ -356,4 +301,33 @@ TEST_CASE("linearised Strassen gates: legacy starts with nothing") {
   };
   CHECK(largest(true) == 0);
   CHECK(largest(false) == 1);
+}
+
+TEST_CASE("in a model on token sequences: every name, padding, and what is refused") {
+  models::SequenceOptions o;
+  o.vocabulary = 7, o.labels = 3, o.max_length = 6, o.blocks = 2, o.channels = 4, o.heads = 2;
+  o.kv_layers = -1, o.ffn_layers = 0;
+  const auto ids = from_vector<index_t>({1, 2, 3, 4, 0, 0}, {1, 6});
+  const auto keep = from_vector<std::uint8_t>({1, 1, 1, 1, 0, 0}, {1, 6});
+  for (const char* name : {"multilinear", "norm_attention", "strassen", "triple", "triple1", "quad",
+                           "third_order", "ema"})
+    for (const bool legacy : {false, true}) {
+      CAPTURE(name);
+      CAPTURE(legacy);
+      o.mixer = name, o.legacy = legacy, o.attn_drop = 0;
+      manual_seed(10);
+      const models::Lra<double> model(o);
+      const auto y = model(ids, keep);
+      CHECK(y.shape() == Shape{1, 3});
+      // The reference's shell pools padding too.
+      if (!legacy) CHECK(largest_difference(y, model(slice(ids, 1, 0, 4).contiguous())) < 1e-12);
+      o.attn_drop = 0.1;
+      if (!legacy)
+        CHECK_THROWS_WITH_AS(models::Lra<double>{o}, doctest::Contains("no dropout of its weights"),
+                             Error);
+    }
+  o.attn_drop = 0, o.legacy = false, o.mixer = "third_order", o.third_order_method = "triangle";
+  CHECK_THROWS_WITH_AS(models::Lra<double>{o}, doctest::Contains("third_order_method"), Error);
+  o.mixer = "quad", o.qk_dim_ratio = 2;
+  CHECK_THROWS_WITH_AS(models::Lra<double>{o}, doctest::Contains("qk_dim_ratio"), Error);
 }

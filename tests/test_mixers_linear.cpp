@@ -297,3 +297,23 @@ TEST_CASE("mixers say what does not fit") {
                        doctest::Contains("[linear_attention] expected a keep-mask [2 or 1, 5], got [2,4]"),
                        Error);
 }
+
+TEST_CASE("the model Luna carries its packed tokens from block to block") {
+  manual_seed(33);
+  models::LunaOptions o;
+  o.channels = C, o.heads = 2, o.latents = 3, o.blocks = 2, o.qk_norm = true;
+  models::Luna<double> model(o);
+  check_gradients(model, randn<double>({2, 5, 2}), [&](const auto& x) { return model(x); });
+  // Seven C×C layers, three norms and the MLP of ratio 2 in a block; projections as FLARE's.
+  models::LunaOptions paper;
+  const index_t c = 128, linear = c * c + c;
+  const index_t block = 7 * linear + 3 * 2 * c + (2 * c * c + 2 * c) + (2 * c * c + c);
+  CHECK(models::Luna<float>(paper).num_parameters() ==
+        8 * block + 64 * c + (2 * c + c) + 3 * linear + 2 * c + 3 * linear + (c + 1));
+  // The second block reads what the first one packed.
+  const auto x = randn<double>({1, 5, 2}), before = model(x);
+  nn::fill(model.parameter("blocks.0.att.pv_proj.bias"), 2);
+  CHECK(largest_difference(model(x), before) > 1e-6);
+  CHECK_THROWS_WITH_AS((model.set_recompute(models::Recompute::block), model(x)),
+                       doctest::Contains("[luna]"), Error);
+}

@@ -1,4 +1,5 @@
-// Strassen attention (Kozachinskiy et al. 2025, arXiv 2501.19215): attention to pairs whose score is a sum over the sides of a triangle.
+// Strassen attention (Kozachinskiy et al. 2025, arXiv 2501.19215): attention to pairs
+// whose score is a sum over the sides of a triangle.
 //
 //   y_i = Σ_jk w_ijk v1_j ⊙ v2_k,   w_i = softmax_jk D^−½ (a_i·b_j + b_j·c_k + c_k·a_i)
 // The weights factor into three matrices, exp(ab) exp(bc) exp(ca), each of which overflows or
