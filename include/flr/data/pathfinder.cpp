@@ -328,7 +328,7 @@ PathfinderImage PathfinderSampler::operator()(std::uint64_t number) {
   paint_marker(image, (*curves)[result.connected ? marked : 1 - marked].tip, r);
   const double brightest = std::ranges::max(image.values);
   for (double v : image.values)
-    result.pixels.push_back(static_cast<std::uint8_t>(255 * v / brightest));
+    result.pixels.push_back(static_cast<std::uint8_t>(255 * (v / brightest)));
   return result;
 }
 
