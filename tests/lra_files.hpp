@@ -6,7 +6,6 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -24,17 +23,19 @@ inline std::filesystem::path lra_file(const std::string& name) {
   }
   const fs::path unpacked = fs::temp_directory_path() /
                             ("flr-" + std::to_string(::getpid()) + "-" + file.filename().string());
-  struct Remove {
-    fs::path path;
-    ~Remove() { fs::remove(path); }
+  struct Removed {
+    std::vector<fs::path> files;
+    ~Removed() {
+      for (const auto& path : files) fs::remove(path);
+    }
   };
-  static std::vector<std::unique_ptr<Remove>> at_exit;
+  static Removed at_exit;
   const std::string command = "xz -dc '" + packed.string() + "' > '" + unpacked.string() + "'";
   if (!fs::exists(unpacked) && std::system(command.c_str()) != 0) {
     MESSAGE("skipped: xz does not unpack " << packed.string());
     fs::remove(unpacked);
     return {};
   }
-  at_exit.push_back(std::make_unique<Remove>(Remove{unpacked}));
+  at_exit.files.push_back(unpacked);
   return unpacked;
 }

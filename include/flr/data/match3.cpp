@@ -14,15 +14,19 @@ namespace {
 
 constexpr std::int64_t modulus = 37;
 constexpr std::size_t bins = 4;
-constexpr double widest_share = 0.4;  // of ones; a bin is a quarter of it
 
-double share_of_ones(const std::vector<std::uint16_t>& values) {
-  const auto labels = match3_labels(values);
-  return static_cast<double>(std::ranges::count(labels, 1)) / static_cast<double>(values.size());
+std::size_t ones(const std::vector<std::uint16_t>& values) {
+  return static_cast<std::size_t>(std::ranges::count(match3_labels(values), 1));
+}
+
+// Tenths of ones: 0 to 0.1, …, and 0.3 or more.
+std::size_t bin_of(const std::vector<std::uint16_t>& values) {
+  return std::min(10 * ones(values) / values.size(), bins - 1);
 }
 
 // Independent values give nearly only ones, so values are taken one by one where the share of ones
-// stays within the target. A copy of a value that is zero stays zero and is always possible.
+// stays within the target and a zero is left. A copy of a value that is zero stays zero and is
+// always possible.
 std::vector<std::uint16_t> draw_values(SampleStream& random) {
   const auto n = static_cast<std::size_t>(random.between(30, 35));
   const double target = 0.01 * static_cast<double>(random.between(1, 39));
@@ -32,8 +36,9 @@ std::vector<std::uint16_t> draw_values(SampleStream& random) {
     bool found = false;
     for (int trial = 0; trial < 20 && !found; ++trial) {
       values.back() = static_cast<std::uint16_t>(random.between(1, modulus - 1));
-      const double ones = share_of_ones(values) * static_cast<double>(values.size());
-      found = ones <= target * static_cast<double>(n);
+      const std::size_t count = ones(values);
+      found =
+          count < values.size() && static_cast<double>(count) <= target * static_cast<double>(n);
     }
     if (found) continue;
     values.pop_back();
@@ -90,8 +95,8 @@ SequenceTask generate_match3(const CompositionRecipe& recipe) {
   });
   std::array<std::vector<Values>, bins> by_share;
   for (Values& values : drawn) {
-    const double bin = share_of_ones(values) / widest_share * static_cast<double>(bins);
-    by_share[std::min(static_cast<std::size_t>(bin), bins - 1)].push_back(std::move(values));
+    auto& bin = by_share[bin_of(values)];
+    bin.push_back(std::move(values));
   }
   std::vector<SequenceRow> train, dev;
   for (std::size_t b = 0; b < bins; ++b) {

@@ -138,22 +138,25 @@ class Scene {
 
   std::vector<PixelPosition> free_tails(const Paddle& paddle, double distance) const {
     const index_t n = r_.side;
-    std::vector<std::uint8_t> taken(static_cast<std::size_t>(n * n)), blocked = taken;
+    std::vector<std::uint8_t> taken(static_cast<std::size_t>(n * n));
     for (index_t y = 0; y < n; ++y)
       for (index_t x = 0; x < n; ++x)
         taken[static_cast<std::size_t>(y * n + x)] =
             !is_free(occupied_.at(y, x)) || static_cast<double>(edge_distance(y, x)) < distance;
+    // Only what lies in the middle can be free; long curves are begun over and over.
+    const auto first = static_cast<index_t>(std::ceil(distance)), last = n - first;
+    std::vector<std::uint8_t> blocked = taken;
     for (const PixelPosition& offset : paddle.covered) {
-      const index_t first = std::max<index_t>(0, -offset.x), last = std::min(n, n - offset.x);
-      for (index_t y = std::max<index_t>(0, -offset.y); y < std::min(n, n - offset.y); ++y) {
+      const index_t left = std::max(first, -offset.x), right = std::min(last, n - offset.x);
+      for (index_t y = std::max(first, -offset.y); y < std::min(last, n - offset.y); ++y) {
         const std::uint8_t* from = taken.data() + (y + offset.y) * n + offset.x;
         std::uint8_t* to = blocked.data() + y * n;
-        for (index_t x = first; x < last; ++x) to[x] |= from[x];
+        for (index_t x = left; x < right; ++x) to[x] |= from[x];
       }
     }
     std::vector<PixelPosition> free;
-    for (index_t y = 0; y < n; ++y)
-      for (index_t x = 0; x < n; ++x)
+    for (index_t y = first; y < last; ++y)
+      for (index_t x = first; x < last; ++x)
         if (!blocked[static_cast<std::size_t>(y * n + x)]) free.push_back({y, x});
     return free;
   }
@@ -328,7 +331,7 @@ PathfinderImage PathfinderSampler::operator()(std::uint64_t number) {
   paint_marker(image, (*curves)[result.connected ? marked : 1 - marked].tip, r);
   const double brightest = std::ranges::max(image.values);
   for (double v : image.values)
-    result.pixels.push_back(static_cast<std::uint8_t>(255 * v / brightest));
+    result.pixels.push_back(static_cast<std::uint8_t>(255 * (v / brightest)));
   return result;
 }
 
