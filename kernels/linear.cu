@@ -70,6 +70,15 @@ struct Slope {
   }
 };
 
+/// Rows of a part, for about `parts` parts: the same for all where that keeps operands aligned, since
+/// a shorter one at the end is a launch of its own; otherwise a multiple of 64.
+index_t stretch(index_t rows, index_t parts, index_t in, index_t out, index_t size) {
+  for (index_t n = parts; 2 * n > parts; --n)
+    if (rows % n == 0 && rows / n * in * size % 16 == 0 && rows / n * out * size % 16 == 0)
+      return rows / n;
+  return ceil_div(ceil_div(rows, parts), 64) * 64;
+}
+
 /// dw[out,in] (+)= dpᵀ x.
 template <class T>
 void weight_gradient(index_t rows, index_t in, index_t out, const T* dp, const T* x,
@@ -83,7 +92,7 @@ void weight_gradient(index_t rows, index_t in, index_t out, const T* dp, const T
   // About 256 tiles of work in all, at least 512 rows each; a multiple of 64 keeps the alignment.
   const index_t tiles = ceil_div(out, 64) * ceil_div(in, 64);
   const index_t wanted = tiles < 256 ? 256 / tiles : 1, most = ceil_div(rows, 512);
-  const index_t length = ceil_div(ceil_div(rows, wanted < most ? wanted : most), 64) * 64;
+  const index_t length = stretch(rows, wanted < most ? wanted : most, in, out, sizeof(T));
   const index_t whole = rows / length, rest = rows % length, size = out * in;
   GemmParams<T> g;
   g.m = out, g.n = in, g.k = length, g.trans_a = true;
