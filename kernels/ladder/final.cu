@@ -5,13 +5,13 @@
 //   flare/fragments.cuh       loads of 16 bytes a lane by letting channels lie in any order that
 //   both
 //                             operands share, and transposes of values by movmatrix, in registers
-//   flare/encode_forward.cu   up to 64 latents a warp for one read of a token, neighbouring heads
-//   side
-//                             by side so that lines are used whole, and a maximum that is raised
-//                             only when a score passes it by 2⁸
+//   flare/encode_forward.cu   up to 64 latents a warp for one read of a token, neighbouring heads side
+//                             by side so that lines are used whole, and a maximum that is raised only
+//                             when a score passes it by 2⁸
+//   flare/encode_sampled.cu   for large calls: tokens in registers, latents in shared memory, and no
+//                             look at a maximum at all
 //   flare/decode_forward.cu   latents as fragments in shared memory, loaded once for many tokens
-//   both                      sums of the rounded weights, by one more product with a matrix of
-//   ones
+//   all of them               sums of the rounded weights, by one more product with a matrix of ones
 #include "flare/flare.hpp"
 #include "ladder/ladder.hpp"
 
