@@ -73,7 +73,8 @@ __device__ Rows<D> load_rows(const bf16* x, index_t stride, index_t first, index
 }
 
 /// Brings row `first` + lane into the second-level cache: the walk's next step finds it there.
-__device__ inline void prefetch_row(const bf16* x, index_t stride, index_t first, index_t end) {
+template <class T>
+__device__ void prefetch_row(const T* x, index_t stride, index_t first, index_t end) {
   const index_t row = first + threadIdx.x % 32;
   if (row < end) asm volatile("prefetch.global.L2 [%0];" ::"l"(x + row * stride));
 }

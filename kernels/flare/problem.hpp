@@ -2,6 +2,7 @@
 #pragma once
 
 #include "common/stream.hpp"
+#include "flr/core/precision.hpp"
 
 namespace flr::cuda::flare {
 
@@ -12,11 +13,10 @@ struct Heads {
   HeadStrides s;
   constexpr T* head(int b, int h) const { return data + b * s.batch + h * s.head; }
 };
-using In = Heads<const bf16>;
-using Out = Heads<bf16>;
 
 /// A gradient and what to do with it.
-struct Grad : Out {
+template <class T>
+struct GradOf : Heads<T> {
   GradMode mode = GradMode::ignore;
   constexpr bool wanted() const { return mode != GradMode::ignore; }
 };
@@ -28,45 +28,65 @@ struct Sizes {
 };
 
 /// z = softmax(scale · q kᵀ) v over the tokens; q, z [M] latents, k, v [N] tokens.
-struct Encode {
+template <class T>
+struct EncodeOf {
   Sizes n;
-  In q, k, v;
-  Out z;
+  Heads<const T> q, k, v;
+  Heads<T> z;
   float* lse = nullptr;  ///< [B,H,M], may be null
 };
-struct EncodeBackward {
+template <class T>
+struct EncodeBackwardOf {
   Sizes n;
-  In q, k, v, z, dz;
+  Heads<const T> q, k, v, z, dz;
   const float* lse = nullptr;
-  Grad dq, dk, dv;
+  GradOf<T> dq, dk, dv;
 };
 
 /// y = softmax(scale · k qᵀ) z over the latents; k, y [N] tokens, q, z [M] latents.
-struct Decode {
+template <class T>
+struct DecodeOf {
   Sizes n;
-  In k, q, z;
-  Out y;
+  Heads<const T> k, q, z;
+  Heads<T> y;
   float* lse = nullptr;  ///< [B,H,N], may be null
 };
-struct DecodeBackward {
+template <class T>
+struct DecodeBackwardOf {
   Sizes n;
-  In k, q, z, y, dy;
+  Heads<const T> k, q, z, y, dy;
   const float* lse = nullptr;
-  Grad dk, dq, dz;
+  GradOf<T> dk, dq, dz;
 };
+
+using In = Heads<const bf16>;
+using Out = Heads<bf16>;
+using Grad = GradOf<bf16>;
+using Encode = EncodeOf<bf16>;
+using EncodeBackward = EncodeBackwardOf<bf16>;
+using Decode = DecodeOf<bf16>;
+using DecodeBackward = DecodeBackwardOf<bf16>;
 
 void encode(const Encode&);
 void encode_backward(const EncodeBackward&);
 void decode(const Decode&);
 void decode_backward(const DecodeBackward&);
 
+/// Of floats, in products of that precision.
+void encode(const EncodeOf<float>&, MatmulPrecision);
+void encode_backward(const EncodeBackwardOf<float>&, MatmulPrecision);
+void decode(const DecodeOf<float>&, MatmulPrecision);
+void decode_backward(const DecodeBackwardOf<float>&, MatmulPrecision);
+
 /// z and lse from the parts of `splits` ranges of tokens: o [B,H,splits,M,D] not yet divided, and
 /// (m, l) [B,H,splits,M,2], the maximum in base 2 and the sum.
-void encode_merge(const Encode&, const float* o, const float* ml, int splits);
+template <class T>
+void encode_merge(const EncodeOf<T>&, const float* o, const float* ml, int splits);
 
 /// grad [H,M,D] or [B,H,M,D] from parts [B,H,splits,M,D], times `factor`; summed over the batch
 /// where the gradient's batch stride is 0. Parts are added in order of batch and split.
-void reduce_partials(const Sizes&, const float* parts, int splits, float factor, const Grad&);
+template <class T>
+void reduce_partials(const Sizes&, const float* parts, int splits, float factor, const GradOf<T>&);
 
 /// Calls f.template operator()<D>().
 template <class F>
