@@ -25,7 +25,7 @@ template <int D>
 inline constexpr int group_quads = 3 * rows_quads<D>;
 template <int D>
 inline constexpr int warp_bytes = LatentsF32<D>::groups* group_quads<D>* int(sizeof(float4)) +
-                                  2 * LatentsF32<D>::pairs * int(sizeof(float2));
+                                  2 * LatentsF32<D>::pairs* int(sizeof(float2));
 
 template <int Terms, int D>
 __device__ void load_group(float4* at, const DecodeBackwardOf<float>& p, int b, int h, int group) {
@@ -145,8 +145,8 @@ __global__ void __launch_bounds__(256) decode_backward_kernel(Pass pass) {
 
 }  // namespace
 
-void decode_backward(const DecodeBackwardOf<float>& p, MatmulPrecision precision) {
-  with_width_and_terms(p.n.D, precision, [&]<int D, int Terms>() {
+void decode_backward(const DecodeBackwardOf<float>& p) {
+  with_width_and_terms(p.n.D, [&]<int D, int Terms>() {
     const auto kernel = decode_backward_kernel<Terms, D>;
     const BackwardPlanF32 plan = backward_plan_f32<D>(p.n, warp_bytes<D>);
     const int shared = plan.heads * plan.warps * warp_bytes<D>;

@@ -1,7 +1,8 @@
 // decode_forward.cu for floats: y[n] = Σₘ P[n,m] z[m], P = softmax over m of scale · k[n]·q[m].
 //
-// The same walk: a warp takes 16 tokens of one head and passes over the latents, which lie in shared
-// memory as fragments of floats and are split as they are used, 64 at a time with a running maximum.
+// The same walk: a warp takes 16 tokens of one head and passes over the latents, which lie in
+// shared memory as fragments of floats and are split as they are used, 64 at a time with a running
+// maximum.
 #include "flare/fragments_f32.cuh"
 #include "flare/launch.hpp"
 
@@ -134,8 +135,8 @@ __global__ void __launch_bounds__(warps * 32)
 
 }  // namespace
 
-void decode(const DecodeOf<float>& p, MatmulPrecision precision) {
-  with_width_and_terms(p.n.D, precision, [&]<int D, int Terms>() {
+void decode(const DecodeOf<float>& p) {
+  with_width_and_terms(p.n.D, [&]<int D, int Terms>() {
     const auto kernel = decode_kernel<Terms, D>;
     const int groups = (p.n.M + 15) / 16, group_bytes = group_quads<D> * int(sizeof(float4));
     const int budget = max_shared_bytes() / 2 - 1024;  // two blocks on a multiprocessor

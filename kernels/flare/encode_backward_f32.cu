@@ -27,7 +27,7 @@ template <int D>
 inline constexpr int left_pairs = 2 * LatentsF32<D>::pairs;  ///< of one step
 template <int D>
 inline constexpr int warp_bytes = LatentsF32<D>::groups* group_quads<D>* int(sizeof(float4)) +
-                                  2 * left_pairs<D> * int(sizeof(float2));
+                                  2 * left_pairs<D>* int(sizeof(float2));
 
 template <int Terms, int D>
 __device__ void load_group(float4* at, const EncodeBackwardOf<float>& p, int b, int h, int group) {
@@ -133,7 +133,8 @@ __global__ void __launch_bounds__(256) encode_backward_kernel(Pass pass) {
       leave_tokens<D>(here + warp * left_pairs<D> + L::pairs, dv);
       __syncthreads();
       if (busy)
-        collect_tokens<D>(pass.token, p.n, b, h, first, here + (warp - w) * left_pairs<D>, w, warps);
+        collect_tokens<D>(pass.token, p.n, b, h, first, here + (warp - w) * left_pairs<D>, w,
+                          warps);
     }
   }
   if (!busy || !pass.dq) return;
@@ -145,8 +146,8 @@ __global__ void __launch_bounds__(256) encode_backward_kernel(Pass pass) {
 
 }  // namespace
 
-void encode_backward(const EncodeBackwardOf<float>& p, MatmulPrecision precision) {
-  with_width_and_terms(p.n.D, precision, [&]<int D, int Terms>() {
+void encode_backward(const EncodeBackwardOf<float>& p) {
+  with_width_and_terms(p.n.D, [&]<int D, int Terms>() {
     const auto kernel = encode_backward_kernel<Terms, D>;
     const BackwardPlanF32 plan = backward_plan_f32<D>(p.n, warp_bytes<D>);
     const int shared = plan.heads * plan.warps * warp_bytes<D>;
@@ -154,8 +155,8 @@ void encode_backward(const EncodeBackwardOf<float>& p, MatmulPrecision precision
     allow_shared(kernel, shared, "flare_encode_backward");
     const unsigned splits = resident_blocks(kernel, plan.threads(), shared, others,
                                             ceil_div(p.n.N, LatentsF32<D>::tokens));
-    const Scratch<float> dq(
-        p.dq.wanted() ? index_t{p.n.B} * p.n.H * splits * p.n.M * D : index_t{0});
+    const Scratch<float> dq(p.dq.wanted() ? index_t{p.n.B} * p.n.H * splits * p.n.M * D
+                                          : index_t{0});
     for (int i = 0; i < plan.passes; ++i) {
       const Pass pass{p,
                       {{p.dk, p.n.scale, i > 0}, {p.dv, 1, i > 0}},

@@ -90,9 +90,8 @@ __global__ void __launch_bounds__(warps * 32)
   State<Terms, D> state[G];
 #pragma unroll
   for (int i = 0; i < G; ++i)
-    state[i].q = rounded<Terms, D>(
-        load_rows<D>(p.q.head(b, h), p.q.s.row, index_t{first_group + i * latent_blocks} * 16,
-                     p.n.M));
+    state[i].q = rounded<Terms, D>(load_rows<D>(
+        p.q.head(b, h), p.q.s.row, index_t{first_group + i * latent_blocks} * 16, p.n.M));
   const float *k_head = p.k.head(b, h), *v_head = p.v.head(b, h);
   Half<D> k_next[S], v_next[S];
   const auto fetch = [&](index_t n) {
@@ -132,8 +131,8 @@ __global__ void __launch_bounds__(warps * 32)
 
 }  // namespace
 
-void encode(const EncodeOf<float>& p, MatmulPrecision precision) {
-  with_width_and_terms(p.n.D, precision, [&]<int D, int Terms>() {
+void encode(const EncodeOf<float>& p) {
+  with_width_and_terms(p.n.D, [&]<int D, int Terms>() {
     const auto kernel = encode_kernel<Terms, D>;
     const int latent_blocks = int(ceil_div(ceil_div(p.n.M, 16), Tiling<D>::groups));
     const index_t all_units = index_t{p.n.H} * latent_blocks;

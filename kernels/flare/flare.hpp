@@ -6,8 +6,9 @@
 
 namespace flr::cuda {
 
-/// Whether the call was taken (and launched). Taken are: bf16; D = Dv = 8, 16, 32 or 64; no mask,
-/// no bias; scale > 0; at most 4096 rows on the shorter side; pointers and strides of 16 bytes.
+/// Whether the call was taken (and launched). Taken are: bf16 and float; D = Dv = 2, 4, 8, 16, 32 or
+/// 64; no mask, no bias; scale > 0; at most 4096 rows on the shorter side; pointers and strides of
+/// 16 bytes. Floats are multiplied as matmul_precision() says.
 template <class T>
 bool flare_sdpa(const SdpaParams<T>&);
 template <class T>

@@ -1,21 +1,21 @@
 // Fragments of floats: the layout of fragments.cuh with floats for halves, and their products.
 //
-// Why tensor cores for floats. A multiprocessor of an H100 takes 128 products of floats a clock, 1024
-// of tf32 numbers, and 16 exponentials. A score of D channels has 2 D products forward and 5 D
+// Why tensor cores for floats. A multiprocessor of an H100 takes 128 products of floats a clock,
+// 1024 of tf32 numbers, and 16 exponentials. A score of D channels has 2 D products forward and 5 D
 // backward to one exponential (1/16 clock): at D = 8 1/8 and 5/16 clock by plain products, with one
-// operand of each from shared memory. A float is the sum of two tf32 numbers but for its last one or
-// two bits; of their four products the least one does not count, the other three (3xTF32) take 3/64
-// and 15/128 clock at most. What splits the operands is paid once for rows and fragments that
+// operand of each from shared memory. A float is the sum of two tf32 numbers but for its last one
+// or two bits; of their four products the least one does not count, the other three (3xTF32) take
+// 3/64 and 15/128 clock at most. What splits the operands is paid once for rows and fragments that
 // meet many others, and for weights in place: two instructions each. So three products beat plain
-// ones from D = 8 on by about two, and at D = 4 and 2, where a half and more of them are zeros, they
-// still hide behind the exponentials. Under tf32 there is one product, of rounded operands.
+// ones from D = 8 on by about two, and at D = 4 and 2, where a half and more of them are zeros,
+// they still hide behind the exponentials. Under tf32 there is one product, of rounded operands.
 //
 // Tensor cores round sums towards zero, which a walk over a million tokens would show. Sums that go
 // on over many fragments are therefore added by float additions, one for each fragment.
 //
-// A lane's pair of channels are columns t and t + 4 of a tf32 operand: channels may come in any order
-// if both operands agree. So do neighbouring columns 2t, 2t + 1 of a result where it becomes the
-// first operand of a product over its columns: in place, without a shuffle.
+// A lane's pair of channels are columns t and t + 4 of a tf32 operand: channels may come in any
+// order if both operands agree. So do neighbouring columns 2t, 2t + 1 of a result where it becomes
+// the first operand of a product over its columns: in place, without a shuffle.
 #pragma once
 
 #include "flare/fragments.cuh"
@@ -145,8 +145,8 @@ __device__ RowsF32<D> load_shared(const float4* at) {
   return r;
 }
 
-/// A of a product, 16×8 (N = 4), or B, 8×8 (N = 2): the floats' tf32 parts. The instruction does not
-/// see what the smaller part has beyond tf32.
+/// A of a product, 16×8 (N = 4), or B, 8×8 (N = 2): the floats' tf32 parts. The instruction does
+/// not see what the smaller part has beyond tf32.
 template <int Terms, int N>
 struct Operand {
   u32 big[N], small[N];
@@ -231,11 +231,11 @@ __device__ float dot(const Half<D>& a, const Half<D>& b) {
   return sum;
 }
 
-/// Calls f.template operator()<D, Terms>().
+/// Calls f.template operator()<D, Terms>() with the terms of matmul_precision().
 template <class F>
-void with_width_and_terms(int D, MatmulPrecision precision, F f) {
+void with_width_and_terms(int D, F f) {
   with_width(D, [&]<int Width>() {
-    if (precision == MatmulPrecision::tf32)
+    if (matmul_precision() == MatmulPrecision::tf32)
       f.template operator()<Width, 1>();
     else
       f.template operator()<Width, 3>();

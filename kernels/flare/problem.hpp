@@ -2,7 +2,6 @@
 #pragma once
 
 #include "common/stream.hpp"
-#include "flr/core/precision.hpp"
 
 namespace flr::cuda::flare {
 
@@ -72,11 +71,11 @@ void encode_backward(const EncodeBackward&);
 void decode(const Decode&);
 void decode_backward(const DecodeBackward&);
 
-/// Of floats, in products of that precision.
-void encode(const EncodeOf<float>&, MatmulPrecision);
-void encode_backward(const EncodeBackwardOf<float>&, MatmulPrecision);
-void decode(const DecodeOf<float>&, MatmulPrecision);
-void decode_backward(const DecodeBackwardOf<float>&, MatmulPrecision);
+/// Floats, in products of matmul_precision().
+void encode(const EncodeOf<float>&);
+void encode_backward(const EncodeBackwardOf<float>&);
+void decode(const DecodeOf<float>&);
+void decode_backward(const DecodeBackwardOf<float>&);
 
 /// z and lse from the parts of `splits` ranges of tokens: o [B,H,splits,M,D] not yet divided, and
 /// (m, l) [B,H,splits,M,2], the maximum in base 2 and the sum.
