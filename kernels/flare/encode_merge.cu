@@ -52,7 +52,7 @@ __global__ void __launch_bounds__(32 * segments)
 template <class T>
 void encode_merge(const EncodeOf<T>& p, const float* o, const float* ml, int splits) {
   const dim3 grid(unsigned(ceil_div(index_t{p.n.M} * p.n.D, 32)), unsigned(p.n.B * p.n.H));
-  merge_kernel<<<grid, 32 * segments, 0, stream()>>>(p, o, ml, splits);
+  merge_kernel<T><<<grid, 32 * segments, 0, stream()>>>(p, o, ml, splits);
   check_launch("flare_encode_merge");
 }
 

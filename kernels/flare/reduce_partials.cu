@@ -44,8 +44,8 @@ void reduce_partials(const Sizes& n, const float* parts, int splits, float facto
   if (!grad.wanted()) return;
   const bool shared = grad.s.batch == 0;
   const dim3 grid(unsigned(ceil_div(index_t{n.M} * n.D, 32)), unsigned(shared ? n.H : n.B * n.H));
-  reduce_kernel<<<grid, 32 * segments, 0, stream()>>>(n, parts, splits, factor, grad,
-                                                      shared ? n.B : 1);
+  reduce_kernel<T>
+      <<<grid, 32 * segments, 0, stream()>>>(n, parts, splits, factor, grad, shared ? n.B : 1);
   check_launch("flare_reduce_partials");
 }
 
