@@ -24,8 +24,7 @@ bool aligned(const T* x, const HeadStrides& s, index_t D) {
 template <class T>
 bool fits(const SdpaParams<T>& p) {
   const bool plain = !p.causal && !p.keep && !p.bias && p.scale > 0 && std::isfinite(p.scale);
-  const bool width =
-      p.D == p.Dv && (p.D == 2 || p.D == 4 || p.D == 8 || p.D == 16 || p.D == 32 || p.D == 64);
+  const bool width = p.D == p.Dv && p.D >= 2 && p.D <= most_width<T> && (p.D & (p.D - 1)) == 0;
   const index_t least = p.Nq < p.Nk ? p.Nq : p.Nk;
   const bool sizes = p.B > 0 && p.H > 0 && least > 0 && least <= most_latents && p.B <= 65535 &&
                      p.H <= 65535 && p.B * p.H * ceil_div(least, 32) <= 65535;

@@ -15,7 +15,7 @@ namespace {
 
 template <int D>
 struct Tiling {
-  static constexpr int groups = D <= 16 ? 4 : 2;  ///< of 16 latents, a warp
+  static constexpr int groups = D <= 16 ? 4 : D <= 64 ? 2 : 1;  ///< of 16 latents, a warp
   static constexpr int halves = D <= 16 ? 2 : 1;  ///< of 16 tokens, a step
   static constexpr int warps = D <= 8 ? 8 : 4;    ///< of a block: neighbouring heads fill a line
 };

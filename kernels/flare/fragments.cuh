@@ -5,7 +5,7 @@
 // one:
 //
 //   D = 8:  2t                       D = 32: 8t + 2j
-//   D = 16: 4t + 2j                  D = 64: 32 (j / 4) + 8t + 2 (j % 4)
+//   D = 16: 4t + 2j                  D ≥ 64: 32 (j / 4) + 8t + 2 (j % 4)
 //
 // D = 2 and 4 are D = 8 with zeros in the lanes beyond.
 //

@@ -231,11 +231,14 @@ __device__ float dot(const Half<D>& a, const Half<D>& b) {
   return sum;
 }
 
-/// Calls f.template operator()<D, Terms>() with the terms of matmul_precision().
+/// Calls f.template operator()<D, Terms>() with the terms of matmul_precision(). At D = 128 a
+/// gradient's fragments of floats do not fit in registers.
 template <class F>
 void with_width_and_terms(int D, F f) {
   with_width(D, [&]<int Width>() {
-    if (matmul_precision() == MatmulPrecision::tf32)
+    if constexpr (Width > most_width<float>)
+      fail("[flare] expected floats of at most {} channels, got {}", most_width<float>, D);
+    else if (matmul_precision() == MatmulPrecision::tf32)
       f.template operator()<Width, 1>();
     else
       f.template operator()<Width, 3>();

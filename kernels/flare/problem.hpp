@@ -20,6 +20,10 @@ struct GradOf : Heads<T> {
   constexpr bool wanted() const { return mode != GradMode::ignore; }
 };
 
+/// Head dimensions are powers of two from 2 on to this.
+template <class T>
+inline constexpr int most_width = sizeof(T) == 2 ? 128 : 64;
+
 struct Sizes {
   int B = 0, H = 0, M = 0, D = 0;
   index_t N = 0;
@@ -96,7 +100,8 @@ void with_width(int D, F f) {
     case 8: return f.template operator()<8>();
     case 16: return f.template operator()<16>();
     case 32: return f.template operator()<32>();
-    default: return f.template operator()<64>();
+    case 64: return f.template operator()<64>();
+    default: return f.template operator()<128>();
   }
 }
 
