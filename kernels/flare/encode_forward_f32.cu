@@ -140,8 +140,7 @@ void encode(const EncodeOf<float>& p) {
     while (units > all_units) units /= 2;
     const int subsplits = warps / units;
     const index_t others = p.n.B * ceil_div(all_units, units);
-    // A part should be of two tiles at least: it is written, and read by the merge.
-    const index_t most = ceil_div(p.n.N, index_t{Tiling<D>::tokens} * 2 * subsplits);
+    const index_t most = ceil_div(p.n.N, index_t{Tiling<D>::tokens} * subsplits);
     const unsigned blocks = resident_blocks(kernel, warps * 32, 0, others, most);
     const int splits = int(blocks) * subsplits;
     const index_t rows = index_t{p.n.B} * p.n.H * splits * p.n.M;

@@ -1,17 +1,17 @@
 // Fragments of floats: the layout of fragments.cuh with floats for halves, and their products.
 //
-// Why tensor cores for floats. A multiprocessor of an H100 takes 128 products of floats a clock,
-// 1024 of tf32 numbers, and 16 exponentials. A score of D channels has 2 D products forward and 5 D
-// backward to one exponential (1/16 clock): at D = 8 1/8 and 5/16 clock by plain products, with one
-// operand of each from shared memory. A float is the sum of two tf32 numbers but for its last one
-// or two bits; of their four products the least one does not count, the other three (3xTF32) take
-// 3/64 and 15/128 clock at most. What splits the operands is paid once for rows and fragments that
-// meet many others, and for weights in place: two instructions each. So three products beat plain
-// ones from D = 8 on by about two, and at D = 4 and 2, where a half and more of them are zeros,
-// they still hide behind the exponentials. Under tf32 there is one product, of rounded operands.
+// Why tensor cores for floats. In a clock a multiprocessor of an H100 takes 16 exponentials, 128
+// products of floats, or 1024 of tf32 numbers. With one exponential, 1/16 clock, a score of D channels
+// comes with 2 D products forward and 5 D backward: at D = 8 1/8 and 5/16 clock in floats. A float is
+// the sum of two tf32 numbers, but for its last bit or two. Of the four products of such sums the
+// smallest does not count; the other three (3xTF32) take 3/64 and 15/128 clock. To split rows costs
+// little, as they meet many others, and a weight is split by two instructions. So three products
+// should be about twice as fast as plain ones from D = 8 on; at D = 4 and 2, where half of them and
+// more are zeros, they are about as fast, behind the exponentials. Under tf32 it is one product, of
+// rounded operands.
 //
-// Tensor cores round sums towards zero, which a walk over a million tokens would show. Sums that go
-// on over many fragments are therefore added by float additions, one for each fragment.
+// Tensor cores round their sums towards zero, and a sum over many thousand tokens would show it: sums
+// over tokens and latents are formed by float additions, one for two fragments.
 //
 // A lane's pair of channels are columns t and t + 4 of a tf32 operand: channels may come in any
 // order if both operands agree. So do neighbouring columns 2t, 2t + 1 of a result where it becomes
@@ -206,20 +206,23 @@ __device__ Operand<Terms, 4> transposed_weights(const float (&left)[4], const fl
                         transpose_floats(float2{right[2 * half], right[2 * half + 1]}));
 }
 
-/// sums += w x, where w and x are `Steps` fragments of 8 columns and of 8 rows, x transposed.
+/// sums += w x, where w and x are `Steps` fragments of 8 columns and of 8 rows, x transposed. Two
+/// fragments at a time: every product waits for the one before it.
 template <int Terms, int D, int Steps>
 __device__ void accumulate(Sums<D>& sums, const Operand<Terms, 4> (&w)[Steps],
                            const Half<D> (&x)[Steps]) {
 #pragma unroll
-  for (int j = 0; j < regs<D>; ++j) {
-    float part[4] = {};
+  for (int j = 0; j < regs<D>; ++j)
 #pragma unroll
-    for (int i = 0; i < Steps; ++i)
-      multiply<Terms>(Terms == 1 ? sums[j] : part, w[i], operand<Terms>(x[i][j]));
-    if constexpr (Terms == 3)
+    for (int first = 0; first < Steps; first += 2) {
+      float part[4] = {};
+#pragma unroll
+      for (int i = first; i < first + 2 && i < Steps; ++i)
+        multiply<Terms>(Terms == 1 ? sums[j] : part, w[i], operand<Terms>(x[i][j]));
+      if (Terms == 1) continue;
 #pragma unroll
       for (int e = 0; e < 4; ++e) sums[j][e] += part[e];
-  }
+    }
 }
 
 /// The lane's share of the product of two rows.

@@ -116,7 +116,7 @@ TEST_CASE("cuda sdpa: causal, hidden keys, bias with gradient, shared operands")
 
 TEST_CASE("cuda FLARE: gather and scatter with few latents and many tokens") {
   manual_seed(3);
-  for (index_t D : {2, 4, 8, 16, 32, 64})
+  for (index_t D : {2, 4, 8, 16, 32, 64, 128})
     for (index_t M : {1, 7, 16, 64, 128, 200, 256})
       for (index_t N : {1, 31, 33, 1025}) {
         if (small() && (M > 64 || N > 100)) continue;
