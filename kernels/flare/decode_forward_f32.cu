@@ -81,7 +81,7 @@ __device__ void load_latents(float4* to, const DecodeOf<float>& p, int b, int h0
 
 /// `heads` heads a block, a power of two; `room` groups of 16 latents at a time.
 template <int Terms, int D>
-__global__ void __launch_bounds__(warps * 32)
+__global__ void __launch_bounds__(warps * 32, D <= 32 ? 2 : 1)
     decode_kernel(DecodeOf<float> p, int heads, int room) {
   extern __shared__ float4 latents[];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
