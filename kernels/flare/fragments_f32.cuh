@@ -219,9 +219,9 @@ __device__ void accumulate(Sums<D>& sums, const Operand<Terms, 4> (&w)[Steps],
 #pragma unroll
       for (int i = first; i < first + 2 && i < Steps; ++i)
         multiply<Terms>(Terms == 1 ? sums[j] : part, w[i], operand<Terms>(x[i][j]));
-      if (Terms == 1) continue;
+      if constexpr (Terms == 3)
 #pragma unroll
-      for (int e = 0; e < 4; ++e) sums[j][e] += part[e];
+        for (int e = 0; e < 4; ++e) sums[j][e] += part[e];
     }
 }
 
@@ -238,10 +238,8 @@ __device__ float dot(const Half<D>& a, const Half<D>& b) {
 /// gradient's fragments of floats do not fit in registers.
 template <class F>
 void with_width_and_terms(int D, F f) {
-  with_width(D, [&]<int Width>() {
-    if constexpr (Width > most_width<float>)
-      fail("[flare] expected floats of at most {} channels, got {}", most_width<float>, D);
-    else if (matmul_precision() == MatmulPrecision::tf32)
+  with_width<most_width<float>>(D, [&]<int Width>() {
+    if (matmul_precision() == MatmulPrecision::tf32)
       f.template operator()<Width, 1>();
     else
       f.template operator()<Width, 3>();

@@ -70,10 +70,19 @@ using EncodeBackward = EncodeBackwardOf<bf16>;
 using Decode = DecodeOf<bf16>;
 using DecodeBackward = DecodeBackwardOf<bf16>;
 
+/// Both hops: gradients of y = decode(q, k, encode(q, k, v)).
+struct MixerBackward {
+  Sizes n;
+  In q, k, v, z, y, dy;
+  const float *lse_z = nullptr, *lse_y = nullptr;  ///< [B,H,M] and [B,H,N]
+  Grad dq, dk, dv;
+};
+
 void encode(const Encode&);
 void encode_backward(const EncodeBackward&);
 void decode(const Decode&);
 void decode_backward(const DecodeBackward&);
+void mixer_backward(const MixerBackward&);
 
 /// Floats, in products of matmul_precision().
 void encode(const EncodeOf<float>&);
@@ -81,18 +90,26 @@ void encode_backward(const EncodeBackwardOf<float>&);
 void decode(const DecodeOf<float>&);
 void decode_backward(const DecodeBackwardOf<float>&);
 
+/// Raises a flag where a sum of weights is beyond what float can tell; or runs only where it is up.
+struct Guard {
+  int* raise = nullptr;
+  const int* only_if = nullptr;
+};
 /// z and lse from the parts of `splits` ranges of tokens: o [B,H,splits,M,D] not yet divided, and
 /// (m, l) [B,H,splits,M,2], the maximum in base 2 and the sum.
 template <class T>
-void encode_merge(const EncodeOf<T>&, const float* o, const float* ml, int splits);
+void encode_merge(const EncodeOf<T>&, const float* o, const float* ml, int splits, Guard = {});
+/// Encode with maxima from a sample of the tokens, which has to be done over where `overflow` is
+/// set afterwards. At least 64 tokens, D at most 64.
+void encode_sampled(const Encode&, Scratch<int>& overflow);
 
 /// grad [H,M,D] or [B,H,M,D] from parts [B,H,splits,M,D], times `factor`; summed over the batch
 /// where the gradient's batch stride is 0. Parts are added in order of batch and split.
 template <class T>
 void reduce_partials(const Sizes&, const float* parts, int splits, float factor, const GradOf<T>&);
 
-/// Calls f.template operator()<D>().
-template <class F>
+/// Calls f.template operator()<D>(), which is wanted for D up to `Most`.
+template <int Most = 128, class F>
 void with_width(int D, F f) {
   switch (D) {
     case 2: return f.template operator()<2>();
@@ -101,7 +118,8 @@ void with_width(int D, F f) {
     case 16: return f.template operator()<16>();
     case 32: return f.template operator()<32>();
     case 64: return f.template operator()<64>();
-    default: return f.template operator()<128>();
+    default:
+      if constexpr (Most >= 128) return f.template operator()<128>();
   }
 }
 
