@@ -1,17 +1,17 @@
 // Fragments of floats: the layout of fragments.cuh with floats for halves, and their products.
 //
 // Why tensor cores for floats. In a clock a multiprocessor of an H100 takes 16 exponentials, 128
-// products of floats, or 1024 of tf32 numbers. With one exponential, 1/16 clock, a score of D channels
-// comes with 2 D products forward and 5 D backward: at D = 8 1/8 and 5/16 clock in floats. A float is
-// the sum of two tf32 numbers, but for its last bit or two. Of the four products of such sums the
-// smallest does not count; the other three (3xTF32) take 3/64 and 15/128 clock. To split rows costs
-// little, as they meet many others, and a weight is split by two instructions. So three products
-// should be about twice as fast as plain ones from D = 8 on; at D = 4 and 2, where half of them and
-// more are zeros, they are about as fast, behind the exponentials. Under tf32 it is one product, of
-// rounded operands.
+// products of floats, or 1024 of tf32 numbers. With one exponential, 1/16 clock, a score of D
+// channels comes with 2 D products forward and 5 D backward: at D = 8 1/8 and 5/16 clock in floats.
+// A float is the sum of two tf32 numbers, but for its last bit or two. Of the four products of such
+// sums the smallest does not count; the other three (3xTF32) take 3/64 and 15/128 clock. To split
+// rows costs little, as they meet many others, and a weight is split by two instructions. So three
+// products should be about twice as fast as plain ones from D = 8 on; at D = 4 and 2, where half of
+// them and more are zeros, they are about as fast, behind the exponentials. Under tf32 it is one
+// product, of rounded operands.
 //
-// Tensor cores round their sums towards zero, and a sum over many thousand tokens would show it: sums
-// over tokens and latents are formed by float additions, one for two fragments.
+// Tensor cores round their sums towards zero, and a sum over many thousand tokens would show it:
+// sums over tokens and latents are formed by float additions, one for two fragments.
 //
 // A lane's pair of channels are columns t and t + 4 of a tf32 operand: channels may come in any
 // order if both operands agree. So do neighbouring columns 2t, 2t + 1 of a result where it becomes
@@ -140,7 +140,7 @@ __device__ RowsF32<D> load_shared(const float4* at) {
 #pragma unroll
   for (int j = 0; j < regs<D>; ++j) {
     const float4 x = at[j * 32 + threadIdx.x % 32];
-    r.half[0][j] = {x.x, x.y}, r.half[1][j] = {x.z, x.w};
+    r.half[0][j] = float2{x.x, x.y}, r.half[1][j] = float2{x.z, x.w};
   }
   return r;
 }
