@@ -10,6 +10,7 @@
 #include <string>
 
 #include "flare/flare.hpp"
+#include "flr/core/precision.hpp"
 #include "sdpa/general.hpp"
 #include "table.hpp"
 
@@ -42,6 +43,14 @@ void explain(const char* operation, const SdpaParams<T>& p, const std::string& k
   if (said.insert(line).second) std::fputs(line.c_str(), stderr);
 }
 
+/// FLARE's kernels and what they multiply.
+template <class T>
+const char* flare_kernels() {
+  if (!std::is_same_v<T, float>) return "flare tensor cores";
+  return matmul_precision() == MatmulPrecision::tf32 ? "flare tensor cores, tf32"
+                                                     : "flare tensor cores, 3 products of tf32";
+}
+
 template <class T>
 void check_depths(const char* operation, const SdpaParams<T>& p) {
   check(p.D <= attention::max_depth && p.Dv <= attention::max_depth,
@@ -70,7 +79,7 @@ bool flare_takes(const SdpaBackwardParams<T>& p) {
 template <class T>
 void sdpa(const SdpaParams<T>& p) {
   check_depths("sdpa", p);
-  if (flare_takes(p)) return explain("sdpa", p, "flare tensor cores");
+  if (flare_takes(p)) return explain("sdpa", p, flare_kernels<T>());
   const index_t splits = attention::general_forward(p);
   explain("sdpa", p, fmt::format("general, keys split in {}", splits));
 }
@@ -81,7 +90,7 @@ void sdpa_backward(const SdpaBackwardParams<T>& p) {
   check_depths("sdpa_backward", f);
   check(f.lse || f.B * f.H * f.Nq == 0,
         "[sdpa_backward] expected the log-sum-exp of the forward call; got null");
-  if (flare_takes(p)) return explain("sdpa_backward", f, "flare tensor cores");
+  if (flare_takes(p)) return explain("sdpa_backward", f, flare_kernels<T>());
   const Scratch<attention::QueryStatistics<T>> statistics(f.B * f.H * f.Nq + 1);
   attention::query_statistics(p, statistics.data());
   attention::bias_gradient(p, statistics.data());

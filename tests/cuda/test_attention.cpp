@@ -1,5 +1,6 @@
 // Attention on the GPU: the general kernels and FLARE's shapes, against the CPU in double.
 #include "compare.hpp"
+#include "flr/core/precision.hpp"
 
 using namespace cuda_test;
 
@@ -59,6 +60,31 @@ std::vector<double> one_latent_terms(const Tensor<double>& latents, const Tensor
   return {0, 0.1 * std::sqrt(to_latents), 0.1 * std::sqrt(to_keys)};
 }
 
+/// FLARE's mixer on tokens as a network has them, [B,N,H,D] in memory.
+struct Mixer {
+  index_t B, H, M, N, D;
+  template <class T>
+  Tensor<T> operator()(const std::vector<Tensor<T>>& t) const {
+    const auto heads = [&](const auto& x) { return x.reshape({B, N, H, D}).permute({0, 2, 1, 3}); };
+    return flare_mixer(t[0], heads(t[1]), heads(t[2]), 1).permute({0, 2, 1, 3}).contiguous();
+  }
+  std::vector<Tensor<double>> inputs() const {
+    return {draw({H, M, D}, 0.7), draw({B, N, H * D}, 0.7), draw({B, N, H * D})};
+  }
+  Rule rule(const std::vector<Tensor<double>>& x, double float_tolerance) const {
+    Rule rule{.float_tolerance = float_tolerance};
+    if (M == 1) rule.terms = one_latent_terms(x[0], x[1], (*this)(x));
+    return rule;
+  }
+  std::string name() const { return fmt::format("flare B{} H{} M{} N{} D{}", B, H, M, N, D); }
+};
+
+/// TF32 products for the length of a scope.
+struct Tf32 {
+  Tf32() { set_matmul_precision(MatmulPrecision::tf32); }
+  ~Tf32() { set_matmul_precision(MatmulPrecision::fp32); }
+};
+
 }  // namespace
 
 TEST_CASE("cuda sdpa: sizes and head dimensions") {
@@ -90,21 +116,13 @@ TEST_CASE("cuda sdpa: causal, hidden keys, bias with gradient, shared operands")
 
 TEST_CASE("cuda FLARE: gather and scatter with few latents and many tokens") {
   manual_seed(3);
-  for (index_t D : {2, 4, 8, 16, 32, 64})
+  for (index_t D : {2, 4, 8, 16, 32, 64, 128})
     for (index_t M : {1, 7, 16, 64, 128, 200, 256})
       for (index_t N : {1, 31, 33, 1025}) {
         if (small() && (M > 64 || N > 100)) continue;
-        const index_t H = M == 64 ? 8 : 3, B = 2;
-        // Tokens as a network has them, [B,N,H,D] in memory.
-        const auto f = [=](const auto& t) {
-          const auto heads = [=](const auto& x) { return x.reshape({B, N, H, D}).permute({0, 2, 1, 3}); };
-          return flare_mixer(t[0], heads(t[1]), heads(t[2]), 1).permute({0, 2, 1, 3}).contiguous();
-        };
-        const std::vector<Tensor<double>> x{draw({H, M, D}, 0.7), draw({B, N, H * D}, 0.7),
-                                            draw({B, N, H * D})};
-        Rule rule{.float_tolerance = 2e-5};
-        if (M == 1) rule.terms = one_latent_terms(x[0], x[1], f(x));
-        compare_all(fmt::format("flare D{} M{} N{} H{}", D, M, N, H), f, x, rule);
+        const Mixer f{2, M == 64 ? 8 : 3, M, N, D};
+        const auto x = f.inputs();
+        compare_all(f.name(), f, x, f.rule(x, 2e-5));
       }
   if (!small())
     for (auto [M, N] : {std::pair<index_t, index_t>{2049, 3000}, {128, 70001}, {512, 5000}, {1000, 70001}}) {
@@ -128,4 +146,51 @@ TEST_CASE("cuda FLARE: large scores stay finite") {
   manual_seed(4);
   const auto f = [](const auto& t) { return flare_mixer(t[0], t[1], t[2], 1); };
   compare_all("large scores", f, {draw({2, 33, 8}, 8), draw({1, 2, 500, 8}, 8), draw({1, 2, 500, 8})}, 99, 2e-4);
+}
+
+// Latents that end inside a fragment, fill several warps and several launches; more of them than
+// tokens too, where the hops change roles.
+TEST_CASE("cuda FLARE: floats, odd numbers of latents and tokens") {
+  manual_seed(5);
+  for (index_t D : {2, 4, 8, 16, 32, 64})
+    for (auto [M, N] : {std::pair<index_t, index_t>{1, 1}, {31, 33}, {33, 1025}, {65, 31}, {129, 257},
+                        {257, 1025}, {1025, 33}, {1025, 1025}, {2049, 1025}}) {
+      if ((small() && M * N > 5000) || (M > 1025 && D > 32)) continue;
+      const Mixer f{2, 3, M, N, D};
+      const auto x = f.inputs();
+      compare<float>(f.name(), f, f, x, f.rule(x, 2e-5));
+    }
+}
+
+TEST_CASE("cuda FLARE: floats in products of tf32") {
+  manual_seed(6);
+  const Tf32 scope;
+  for (index_t D : {2, 4, 8, 16, 32, 64})
+    for (auto [M, N] : {std::pair<index_t, index_t>{1, 33}, {31, 1025}, {33, 31}, {64, 972}, {257, 1025},
+                        {1025, 1025}}) {
+      if (small() && M * N > 5000) continue;
+      const Mixer f{2, 3, M, N, D};
+      const auto x = f.inputs();
+      Rule rule = f.rule(x, 1e-3);
+      rule.tf32 = true;
+      compare<float>(f.name(), f, f, x, rule);
+    }
+}
+
+TEST_CASE("cuda FLARE: the precision of products reaches floats, and only where it is asked for") {
+  manual_seed(7);
+  const Mixer f{1, 2, 64, 500, 16};
+  const auto x = f.inputs();
+  const Outcome exact = run<float>(f, x, 99, Device::cuda);
+  Outcome rounded;
+  {
+    const Tf32 scope;
+    rounded = run<float>(f, x, 99, Device::cuda);
+  }
+  const Outcome again = run<float>(f, x, 99, Device::cuda);
+  for (std::size_t i = 0; i < exact.tensors.size(); ++i) {
+    CAPTURE(i);
+    CHECK(relative(rounded.tensors[i], exact.tensors[i]) > 1e-5);
+    CHECK(relative(again.tensors[i], exact.tensors[i]) == 0);
+  }
 }
