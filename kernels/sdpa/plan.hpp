@@ -25,11 +25,11 @@ struct Plan {
 };
 
 /// `group` rows belong to a warp, `tile` rows are looped over at a time, `resident` blocks fit a
-/// multiprocessor, a row of a partial result has `width` numbers.
+/// multiprocessor, a row of a partial result has `width` numbers. A thread adds up at most
+/// `accurate` terms, where memory allows.
 inline Plan make_plan(index_t heads, index_t own, index_t loop, int group, int tile, int resident,
-                      index_t width) {
+                      index_t width, index_t accurate = 2048) {
   constexpr index_t least = 128;             // rows in a split
-  constexpr index_t accurate = 2048;         // terms that one thread adds up, where memory allows
   constexpr index_t part_numbers = 1 << 24;  // in all partial results made for accuracy's sake
   const index_t processors = multiprocessors();
   Plan p;
