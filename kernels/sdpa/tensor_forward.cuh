@@ -9,8 +9,7 @@
 // are summed as they were rounded, by a product with ones.
 #pragma once
 
-#include "mask.cuh"
-#include "tensor_tile.cuh"
+#include "tensor_mask.cuh"
 
 namespace flr::cuda::attention::tensor {
 
@@ -18,7 +17,7 @@ template <int Depth>
 struct ForwardTiling {
   static constexpr int groups = 2;  ///< of sixteen queries, a warp
   static constexpr int tile = Depth <= 64 ? 128 : 64, step = Depth <= 64 ? 32 : 16;  ///< of keys
-  static constexpr int resident = Depth <= 32 ? 4 : Depth <= 64 ? 3 : 2;  ///< as registers leave room
+  static constexpr int resident = Depth <= 16 ? 4 : Depth <= 32 ? 3 : 2;  ///< as registers leave room
   static constexpr int tile_bytes = tile * Depth * 2;
   static constexpr int shared_bytes = 4 * tile_bytes;  ///< two tiles of keys and two of values
   static constexpr int state_floats = groups * (Depth / 2 + 4) * 32;
@@ -110,28 +109,6 @@ __device__ void merge_warps(State<Depth> (&state)[Groups], float* memory, int ow
   }
 }
 
-/// Hides scores of rows first + 16 m + g (+ 8) and columns j + c …; `whole` keys of this tile exist,
-/// `keep` (from the tile's first key on) hides some of them unless it is null.
-template <int Groups, int N>
-__device__ void hide_keys(float (&s)[Groups][N][4], const Mask<bf16>& mask, const std::uint8_t* keep,
-                          index_t first, index_t j, int c, int tile) {
-  const int g = int(threadIdx.x) % 32 / 4, t = int(threadIdx.x) % 4;
-#pragma unroll
-  for (int m = 0; m < Groups; ++m) {
-    int seen[2];  // keys of this tile, before those hidden one by one
-#pragma unroll
-    for (int r = 0; r < 2; ++r)
-      seen[r] = int(min(max(mask.visible(first + 16 * m + g + 8 * r) - j, index_t{0}), index_t{tile}));
-#pragma unroll
-    for (int n = 0; n < N; ++n)
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const int column = c + 8 * n + 2 * t + e % 2;
-        if (column >= seen[e / 2] || (keep && !keep[column])) s[m][n][e] = -INFINITY;
-      }
-  }
-}
-
 template <int Depth>
 __global__ void __launch_bounds__(threads, ForwardTiling<Depth>::resident)
     forward_kernel(const __grid_constant__ SdpaParams<bf16> p, const __grid_constant__ Plan plan,
@@ -139,6 +116,7 @@ __global__ void __launch_bounds__(threads, ForwardTiling<Depth>::resident)
   using F = ForwardTiling<Depth>;
   constexpr int G = F::groups, step = F::step;
   extern __shared__ uint4 tensor_memory[];
+  __shared__ HiddenKeys hidden_keys;
   const unsigned memory = shared_address(tensor_memory);
   const Tile<Depth> lanes;
   const int warp = int(threadIdx.x) / 32, own_warp = warp % plan.own_warps,
@@ -157,19 +135,19 @@ __global__ void __launch_bounds__(threads, ForwardTiling<Depth>::resident)
     const index_t last = min(p.Nq, first + 16 * G) - 1;  // before `first` if the warp is idle
     const index_t begin = split * plan.span;
     const index_t end = min(begin + plan.span, mask.visible(block_last));
-    const index_t seen = last < first ? 0 : mask.visible(last);
+    const index_t seen = last < first ? 0 : mask.visible(last), all_see = mask.visible(first);
 
-    const bf16* const k = head(p.k, p.ks, at, p.H);
-    const bf16* const v = head(p.v, p.vs, at, p.H);
-    const auto copy = [&](index_t j, unsigned stage) {
-      const int n = int(min(index_t{F::tile}, end - j));
+    const bf16* k = head(p.k, p.ks, at, p.H) + begin * p.ks.row;
+    const bf16* v = head(p.v, p.vs, at, p.H) + begin * p.vs.row;
+    const auto copy_next = [&](index_t left, unsigned stage) {
+      const int n = int(min(index_t{F::tile}, left));
       const unsigned to = memory + stage * (2 * F::tile_bytes);
-      Tile<Depth>::template copy<F::tile>(to, k + j * p.ks.row, p.ks.row, n, int(p.D));
-      Tile<Depth>::template copy<F::tile>(to + F::tile_bytes, v + j * p.vs.row, p.vs.row, n,
-                                          int(p.Dv));
+      Tile<Depth>::template copy<F::tile>(to, k, p.ks.row, n, int(p.D));
+      Tile<Depth>::template copy<F::tile>(to + F::tile_bytes, v, p.vs.row, n, int(p.Dv));
+      k += F::tile * p.ks.row, v += F::tile * p.vs.row;
     };
     __syncthreads();  // what the last unit left there has been read
-    if (begin < end) copy(begin, 0);
+    if (begin < end) copy_next(end - begin, 0);
     Operand<Depth> q[G];
     State<Depth> state[G];
 #pragma unroll
@@ -180,15 +158,15 @@ __global__ void __launch_bounds__(threads, ForwardTiling<Depth>::resident)
     for (index_t j = begin; j < end; j += F::tile, stage ^= 1) {
       const int n = int(min(index_t{F::tile}, end - j));
       wait_for_copies();
-      const int hidden = __syncthreads_count(mask.keep && int(threadIdx.x) < n &&
-                                             !mask.keep[j + int(threadIdx.x)]);
-      if (j + F::tile < end) copy(j + F::tile, stage ^ 1);  // nobody reads that one any more
+      const int hidden =
+          note_hidden(hidden_keys, stage, mask.keep ? mask.keep + j : nullptr, n);
+      if (j + F::tile < end) copy_next(end - j - F::tile, stage ^ 1);  // nobody reads it any more
       if (hidden == n) continue;
       const unsigned keys = memory + stage * (2 * F::tile_bytes), values = keys + F::tile_bytes;
       const int from = loop_warp * share;
-      const int until = int(max(index_t{0}, min(index_t{min(n, from + share)}, seen - j)));
+      const int until = min(min(n, from + share), in_tile(seen - j, F::tile));
       // Keys before this one are seen by all queries of the warp.
-      const index_t plain = hidden ? j : min(mask.visible(first), j + n);
+      const int plain = hidden ? 0 : min(in_tile(all_see - j, F::tile), n);
       for (int c = from; c < until; c += step) {
         float s[G][step / 8][4] = {};
 #pragma unroll
@@ -200,8 +178,8 @@ __global__ void __launch_bounds__(threads, ForwardTiling<Depth>::resident)
 #pragma unroll
             for (int m = 0; m < G; ++m) add_scores(s[m][2 * x], s[m][2 * x + 1], q[m][i], b);
           }
-        if (j + c + step > plain)
-          hide_keys(s, mask, hidden ? mask.keep + j : nullptr, first, j, c, F::tile);
+        if (c + step > plain)
+          hide_keys(s, mask, first, j, c, hidden ? hidden_keys[stage] : nullptr);
 #pragma unroll
         for (int m = 0; m < G; ++m) state[m].weigh(s[m], scale);
 #pragma unroll

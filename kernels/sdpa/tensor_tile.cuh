@@ -35,6 +35,11 @@ using Operand = u32[slices<Depth>][slice_registers<Depth>];
 template <int Depth>
 using Sums = float[Depth / 8][4];
 
+/// A position, counted from the first row of a tile, as one of it: 0 … tile.
+__device__ inline int in_tile(index_t position, int tile) {
+  return int(min(max(position, index_t{0}), index_t{tile}));
+}
+
 template <int Depth>
 struct Tile {
   static constexpr int pieces = Depth / 8, row_bytes = Depth * 2;
@@ -48,13 +53,16 @@ struct Tile {
   /// The block begins to copy n ≥ 1 rows of `depth` channels; zeros up to Rows and Depth.
   template <int Rows>
   static __device__ void copy(unsigned tile, const bf16* rows, index_t stride, int n, int depth) {
-#pragma unroll
-    for (int x = 0; x < Rows * pieces; x += threads) {
-      const int at = x + int(threadIdx.x), row = at / pieces, piece = at % pieces;
-      if (Rows * pieces % threads != 0 && at >= Rows * pieces) break;
-      const bool exists = row < n && piece * 8 < depth;
-      copy_async<16>(tile + offset(row, piece), exists ? rows + row * stride + piece * 8 : rows,
-                     exists);
+    constexpr int turn = threads / pieces;  // rows; the exchange is the same for all of a thread
+    static_assert(turn % 8 == 0);
+    const int row = int(threadIdx.x) / pieces, piece = int(threadIdx.x) % pieces;
+    const bf16* from = rows + row * stride + piece * 8;
+    tile += offset(row, piece);
+    if (piece * 8 >= depth) n = 0;
+#pragma unroll 2
+    for (int r = 0; r < Rows; r += turn, from += turn * stride) {
+      if (turn > Rows && row >= Rows) break;
+      copy_async<16>(tile + unsigned(r * row_bytes), row + r < n ? from : rows, row + r < n);
     }
   }
 
