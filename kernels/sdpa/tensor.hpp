@@ -8,7 +8,7 @@ namespace flr::cuda::attention::tensor {
 
 /// Why a call is declined; empty if it is taken. Taken are head dimensions that are multiples of 8
 /// up to 128, no bias, scale > 0, pointers and strides of 16 bytes.
-std::string declines(const SdpaParams<bf16>& p);           // tensor_accept.cpp
+std::string declines(const SdpaParams<bf16>& p);           // tensor_accept.cu
 std::string declines(const SdpaBackwardParams<bf16>& p);
 
 /// Forward; the number of splits of the keys.

@@ -185,9 +185,12 @@ __global__ void __launch_bounds__(threads, ForwardTiling<Depth>::resident)
 #pragma unroll
         for (int x = 0; x < step / 16; ++x) {
           constexpr u32 ones = 0x3f803f80u;
-          const Weights w[G] = {{s[0][2 * x], s[0][2 * x + 1]}, {s[1][2 * x], s[1][2 * x + 1]}};
+          Weights w[G];
 #pragma unroll
-          for (int m = 0; m < G; ++m) mma_k16(state[m].l, w[m].a, ones, ones);
+          for (int m = 0; m < G; ++m) {
+            w[m] = Weights(s[m][2 * x], s[m][2 * x + 1]);
+            mma_k16(state[m].l, w[m].a, ones, ones);
+          }
 #pragma unroll
           for (int i = 0; i < slices<Depth>; ++i) {
             u32 b[slice_registers<Depth>];

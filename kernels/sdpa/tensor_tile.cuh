@@ -125,6 +125,7 @@ __device__ void add_scores(float (&left)[4], float (&right)[4], const u32 (&a)[R
 /// Sixteen columns of scores as A of a sum over them.
 struct Weights {
   u32 a[4];
+  Weights() = default;
   __device__ Weights(const float (&left)[4], const float (&right)[4])
       : a{pack_bf16(left[0], left[1]), pack_bf16(left[2], left[3]), pack_bf16(right[0], right[1]),
           pack_bf16(right[2], right[3])} {}
