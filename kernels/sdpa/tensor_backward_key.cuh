@@ -87,7 +87,8 @@ __global__ void __launch_bounds__(threads, KeyTiling<Depth>::resident)
     if (begin < end) copy_next(begin, 0);
     Operand<Depth> k[G], v[G];
     Sums<Depth> dk[G] = {}, dv[G] = {};
-    bool hides = false, shows = false;
+    u32 hidden = 0;  // bit 2 m + r: row g + 8 r of group m
+    bool shows = false;
 #pragma unroll
     for (int m = 0; m < G; ++m) {
       load_operand<Depth>(k[m], head(p.k, p.ks, at, p.H), p.ks.row, first + 16 * m, p.Nk, int(p.D));
@@ -96,10 +97,14 @@ __global__ void __launch_bounds__(threads, KeyTiling<Depth>::resident)
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         const index_t j = first + 16 * m + g + 8 * r;
-        if (j < p.Nk) (mask.keep && !mask.keep[j] ? hides : shows) = true;
+        if (j >= p.Nk) continue;
+        if (mask.keep && !mask.keep[j])
+          hidden |= 1u << (2 * m + r);
+        else
+          shows = true;
       }
     }
-    const bool restricted = __any_sync(0xffffffffu, hides);
+    const bool restricted = __any_sync(0xffffffffu, hidden != 0);
     const bool busy = __any_sync(0xffffffffu, shows);
     // Queries from this one on see all keys of the warp.
     const index_t all_from = restricted ? end : mask.first_query(last);
@@ -148,8 +153,9 @@ __global__ void __launch_bounds__(threads, KeyTiling<Depth>::resident)
 #pragma unroll
             for (int r = 0; r < 2; ++r) {
               const index_t j = first + 16 * m + g + 8 * r;
-              const bool hidden = mask.keep && j < p.Nk && !mask.keep[j];
-              const int sees = hidden ? F::tile : in_tile(mask.first_query(j) - i, F::tile);
+              const int sees = hidden >> (2 * m + r) & 1
+                                   ? F::tile
+                                   : in_tile(mask.first_query(j) - i, F::tile);
 #pragma unroll
               for (int e = 0; e < 4; ++e)
                 if (c + e / 2 * 8 + 2 * t + e % 2 < sees) s[m][e / 2][2 * r + e % 2] = -INFINITY;
