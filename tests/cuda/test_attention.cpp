@@ -127,7 +127,7 @@ TEST_CASE("cuda FLARE: large scores stay finite") {
 TEST_CASE("cuda sdpa on tensor cores: tails, splits and head dimensions") {
   manual_seed(5);
   for (index_t D : {8, 16, 24, 32, 40, 64, 72, 128})
-    for (auto [Nq, Nk] : {std::pair<index_t, index_t>{127, 129}, {128, 256}, {257, 300}, {33, 17}})
+    for (auto [Nq, Nk] : {std::pair<index_t, index_t>{127, 129}, {128, 256}, {257, 300}, {33, 17}, {65, 95}, {40, 15}})
       check_sdpa({1, 3, Nq, Nk, D, D});
   for (auto [D, Dv] : {std::pair<index_t, index_t>{8, 16}, {16, 8}, {48, 64}, {128, 40}})
     check_sdpa({2, 2, 70, 150, D, Dv});
