@@ -85,10 +85,11 @@ bool flare_takes(const SdpaBackwardParams<T>& p) {
 /// Why the tensor-core kernels decline a call; empty if they do not.
 template <class P>
 std::string tensor_declines(const P& p) {
-  if constexpr (std::is_same_v<P, SdpaParams<bf16>> || std::is_same_v<P, SdpaBackwardParams<bf16>>)
-    return attention::tensor::declines(p);
+  if constexpr (std::is_same_v<P, SdpaParams<double>> ||
+                std::is_same_v<P, SdpaBackwardParams<double>>)
+    return "double";
   else
-    return "not bf16";
+    return attention::tensor::declines(p);
 }
 
 std::string reason(const std::string& declined) {
@@ -115,7 +116,7 @@ void sdpa(const SdpaParams<T>& p) {
     return true;
   };
   const auto tensor = [&] {
-    if constexpr (std::is_same_v<T, bf16>) {
+    if constexpr (!std::is_same_v<T, double>) {
       if (!why.empty()) return false;
       const index_t splits = attention::tensor::forward(p);
       explain("sdpa", p, fmt::format("tensor cores, keys split in {}", splits));
@@ -146,7 +147,7 @@ void sdpa_backward(const SdpaBackwardParams<T>& p) {
                         reason(why)));
   };
   const auto tensor = [&] {
-    if constexpr (std::is_same_v<T, bf16>) {
+    if constexpr (!std::is_same_v<T, double>) {
       if (!why.empty()) return false;
       const Scratch<attention::QueryStatistics<T>> statistics(f.B * f.H * f.Nq);
       attention::query_statistics(p, statistics.data());

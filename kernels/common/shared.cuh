@@ -26,6 +26,12 @@ __device__ void copy_async(unsigned to, const void* from, bool exists) {
 /// Waits for this thread's copies; a barrier then makes those of all threads visible.
 __device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
+__device__ inline float load_float(unsigned address) {
+  float x;
+  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(x) : "r"(address) : "memory");
+  return x;
+}
+
 /// Four 8×8 matrices of 16-bit values. Lane 8i + r gives the address of row r (16 bytes) of matrix
 /// i, which arrives in b[i]: lane 4g + t receives columns 2t, 2t+1 of row g, or, transposed, rows
 /// 2t, 2t+1 of column g.

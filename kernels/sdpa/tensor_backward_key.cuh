@@ -14,11 +14,12 @@
 
 namespace flr::cuda::attention::tensor {
 
-template <int Depth>
+template <class T, int Depth>
 struct KeyTiling {
-  static constexpr int groups = Depth <= 32 ? 2 : 1;  ///< of sixteen keys, a warp
-  static constexpr int tile = Depth <= 64 ? 128 : 64, step = 16;  ///< of queries
-  static constexpr int resident = Depth <= 16 ? 4 : Depth <= 64 ? 3 : 2;  ///< as registers leave room
+  static constexpr int bytes = row_bytes<T, Depth>;
+  static constexpr int groups = bytes <= 64 ? 2 : 1;  ///< of sixteen keys, a warp
+  static constexpr int tile = bytes <= 128 ? 128 : 64, step = 16;  ///< of queries
+  static constexpr int resident = bytes <= 32 ? 4 : bytes <= 128 ? 3 : 2;  ///< as registers leave room
   static constexpr int tile_bytes = tile * Depth * 2, statistics_bytes = tile * 8;
   static constexpr int stage_bytes = 2 * tile_bytes + statistics_bytes;  ///< q, dy, L and δ
   static constexpr int shared_bytes = 2 * stage_bytes;
@@ -27,9 +28,9 @@ struct KeyTiling {
 };
 
 /// Stores the gradients of sixteen keys: into their place, or into the parts of a split.
-template <int Depth>
-__device__ void store_gradient(const Sums<Depth>& sums, float factor, const SdpaParams<bf16>& p,
-                               const GradientTarget<bf16>& target, index_t part, index_t at,
+template <int Depth, class T>
+__device__ void store_gradient(const Sums<Depth>& sums, float factor, const SdpaParams<T>& p,
+                               const GradientTarget<T>& target, index_t part, index_t at,
                                index_t first, int depth) {
   if (!target.wanted) return;
   const float factors[2] = {factor, factor};
@@ -41,18 +42,18 @@ __device__ void store_gradient(const Sums<Depth>& sums, float factor, const Sdpa
                       depth, target.accumulate);
 }
 
-template <int Depth>
-__global__ void __launch_bounds__(threads, KeyTiling<Depth>::resident)
-    key_kernel(const __grid_constant__ SdpaBackwardParams<bf16> call,
-               const __grid_constant__ Plan plan, const QueryStatistics<bf16>* statistics,
-               const __grid_constant__ GradientTarget<bf16> k_target,
-               const __grid_constant__ GradientTarget<bf16> v_target) {
-  using F = KeyTiling<Depth>;
+template <class T, int Depth>
+__global__ void __launch_bounds__(threads, KeyTiling<T, Depth>::resident)
+    key_kernel(const __grid_constant__ SdpaBackwardParams<T> call,
+               const __grid_constant__ Plan plan, const QueryStatistics<T>* statistics,
+               const __grid_constant__ GradientTarget<T> k_target,
+               const __grid_constant__ GradientTarget<T> v_target) {
+  using F = KeyTiling<T, Depth>;
   constexpr int G = F::groups;
   extern __shared__ uint4 tensor_memory[];
-  const SdpaParams<bf16>& p = call.f;
+  const SdpaParams<T>& p = call.f;
   const unsigned memory = shared_address(tensor_memory);
-  const Tile<Depth> lanes;
+  const Tile<T, Depth> lanes;
   const int warp = int(threadIdx.x) / 32, own_warp = warp % plan.own_warps,
             loop_warp = warp / plan.own_warps, share = F::tile / plan.loop_warps;
   const int g = int(threadIdx.x) % 32 / 4, t = int(threadIdx.x) % 4;
@@ -61,7 +62,7 @@ __global__ void __launch_bounds__(threads, KeyTiling<Depth>::resident)
   for (index_t unit = blockIdx.x; unit < plan.units(); unit += gridDim.x) {
     const index_t at = unit % plan.heads, block = unit / plan.heads % plan.blocks;
     const index_t split = unit / plan.heads / plan.blocks;
-    const Mask<bf16> mask(p, at);
+    const Mask<T> mask(p, at);
     const index_t block_first = block * plan.own_warps * 16 * G;
     const index_t first = block_first + own_warp * 16 * G;
     const index_t last = min(p.Nk, first + 16 * G) - 1;  // before `first` if the warp is idle
@@ -70,13 +71,13 @@ __global__ void __launch_bounds__(threads, KeyTiling<Depth>::resident)
     const index_t blind = mask.first_query(block_first) - begin;  // queries that see no key here
     if (blind > 0) begin += blind / F::tile * F::tile;
 
-    const bf16* q = head(p.q, p.qs, at, p.H) + begin * p.qs.row;
-    const bf16* dy = head(call.dout, call.dos, at, p.H) + begin * call.dos.row;
+    const T* q = head(p.q, p.qs, at, p.H) + begin * p.qs.row;
+    const T* dy = head(call.dout, call.dos, at, p.H) + begin * call.dos.row;
     const auto copy_next = [&](index_t i, unsigned stage) {
       const int n = int(min(index_t{F::tile}, end - i));
       const unsigned to = memory + stage * F::stage_bytes;
-      Tile<Depth>::template copy<F::tile>(to, q, p.qs.row, n, int(p.D));
-      Tile<Depth>::template copy<F::tile>(to + F::tile_bytes, dy, call.dos.row, n, int(p.Dv));
+      Tile<T, Depth>::template copy<F::tile>(to, q, p.qs.row, n, int(p.D));
+      Tile<T, Depth>::template copy<F::tile>(to + F::tile_bytes, dy, call.dos.row, n, int(p.Dv));
       q += F::tile * p.qs.row, dy += F::tile * call.dos.row;
       const int x = int(threadIdx.x);
       if (x < F::tile)
@@ -85,7 +86,7 @@ __global__ void __launch_bounds__(threads, KeyTiling<Depth>::resident)
     };
     __syncthreads();  // what the last unit left there has been read
     if (begin < end) copy_next(begin, 0);
-    Operand<Depth> k[G], v[G];
+    Operand<T, Depth> k[G], v[G];
     Sums<Depth> dk[G] = {}, dv[G] = {};
     u32 hidden = 0;  // bit 2 m + r: row g + 8 r of group m
     bool shows = false;
@@ -134,18 +135,18 @@ __global__ void __launch_bounds__(threads, KeyTiling<Depth>::resident)
           }
         }
 #pragma unroll
-        for (int x = 0; x < slices<Depth>; ++x) {
-          u32 b[slice_registers<Depth>];
+        for (int x = 0; x < slices<T, Depth>; ++x) {
+          Slice<T, Depth> b;
           lanes.columns(b, queries, c, x);
 #pragma unroll
-          for (int m = 0; m < G; ++m) add_scores(s[m][0], s[m][1], k[m][x], b);
+          for (int m = 0; m < G; ++m) add_scores<T>(s[m][0], s[m][1], k[m][x], b);
         }
 #pragma unroll
-        for (int x = 0; x < slices<Depth>; ++x) {
-          u32 b[slice_registers<Depth>];
+        for (int x = 0; x < slices<T, Depth>; ++x) {
+          Slice<T, Depth> b;
           lanes.columns(b, slopes, c, x);
 #pragma unroll
-          for (int m = 0; m < G; ++m) add_scores(slope[m][0], slope[m][1], v[m][x], b);
+          for (int m = 0; m < G; ++m) add_scores<T>(slope[m][0], slope[m][1], v[m][x], b);
         }
         if (c < plain) {
 #pragma unroll
@@ -161,7 +162,7 @@ __global__ void __launch_bounds__(threads, KeyTiling<Depth>::resident)
                 if (c + e / 2 * 8 + 2 * t + e % 2 < sees) s[m][e / 2][2 * r + e % 2] = -INFINITY;
             }
         }
-        Weights w[G];
+        Weights<T> w[G];
 #pragma unroll
         for (int m = 0; m < G; ++m) {
 #pragma unroll
@@ -170,23 +171,23 @@ __global__ void __launch_bounds__(threads, KeyTiling<Depth>::resident)
             x = exp2_fast(fmaf(x, scale, -lse[e / 4][e % 2]));
             slope[m][e / 4][e % 4] *= x;
           }
-          w[m] = Weights(s[m][0], s[m][1]);
+          w[m] = Weights<T>(s[m][0], s[m][1]);
         }
 #pragma unroll
-        for (int x = 0; x < slices<Depth>; ++x) {
-          u32 b[slice_registers<Depth>];
+        for (int x = 0; x < slices<T, Depth>; ++x) {
+          Slice<T, Depth> b;
           lanes.terms(b, slopes, c, x);
 #pragma unroll
-          for (int m = 0; m < G; ++m) add_terms<Depth>(dv[m], w[m], b, x);
+          for (int m = 0; m < G; ++m) w[m].template add_terms<Depth>(dv[m], b, x);
         }
 #pragma unroll
-        for (int m = 0; m < G; ++m) w[m] = Weights(slope[m][0], slope[m][1]);
+        for (int m = 0; m < G; ++m) w[m] = Weights<T>(slope[m][0], slope[m][1]);
 #pragma unroll
-        for (int x = 0; x < slices<Depth>; ++x) {
-          u32 b[slice_registers<Depth>];
+        for (int x = 0; x < slices<T, Depth>; ++x) {
+          Slice<T, Depth> b;
           lanes.terms(b, queries, c, x);
 #pragma unroll
-          for (int m = 0; m < G; ++m) add_terms<Depth>(dk[m], w[m], b, x);
+          for (int m = 0; m < G; ++m) w[m].template add_terms<Depth>(dk[m], b, x);
         }
       }
     }

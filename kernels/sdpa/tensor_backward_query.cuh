@@ -12,29 +12,30 @@
 
 namespace flr::cuda::attention::tensor {
 
-template <int Depth>
+template <class T, int Depth>
 struct QueryTiling {
-  static constexpr int groups = Depth <= 64 ? 2 : 1;  ///< of sixteen queries, a warp
-  static constexpr int tile = Depth <= 64 ? 128 : 64, step = 16;  ///< of keys
-  static constexpr int resident = Depth <= 16 ? 4 : Depth <= 32 ? 3 : 2;  ///< as registers leave room
-  static constexpr int tile_bytes = tile * Depth * 2;
+  static constexpr int bytes = row_bytes<T, Depth>;
+  static constexpr int groups = bytes <= 128 ? 2 : 1;  ///< of sixteen queries, a warp
+  static constexpr int tile = bytes <= 128 ? 128 : 64, step = 16;  ///< of keys
+  static constexpr int resident = bytes <= 32 ? 4 : bytes <= 64 ? 3 : 2;  ///< as registers leave room
+  static constexpr int tile_bytes = tile * bytes;
   static constexpr int shared_bytes = 4 * tile_bytes;  ///< two tiles of keys and two of values
   static_assert(tile <= threads && tile / warps % step == 0);
   static_assert(warps / 2 * groups * Depth / 2 * 32 * 4 <= shared_bytes);  // what sum_warps needs
 };
 
-template <int Depth>
-__global__ void __launch_bounds__(threads, QueryTiling<Depth>::resident)
-    query_kernel(const __grid_constant__ SdpaBackwardParams<bf16> call,
-                 const __grid_constant__ Plan plan, const QueryStatistics<bf16>* statistics,
-                 const __grid_constant__ GradientTarget<bf16> target) {
-  using F = QueryTiling<Depth>;
+template <class T, int Depth>
+__global__ void __launch_bounds__(threads, QueryTiling<T, Depth>::resident)
+    query_kernel(const __grid_constant__ SdpaBackwardParams<T> call,
+                 const __grid_constant__ Plan plan, const QueryStatistics<T>* statistics,
+                 const __grid_constant__ GradientTarget<T> target) {
+  using F = QueryTiling<T, Depth>;
   constexpr int G = F::groups;
   extern __shared__ uint4 tensor_memory[];
   __shared__ HiddenKeys hidden_keys;
-  const SdpaParams<bf16>& p = call.f;
+  const SdpaParams<T>& p = call.f;
   const unsigned memory = shared_address(tensor_memory);
-  const Tile<Depth> lanes;
+  const Tile<T, Depth> lanes;
   const int warp = int(threadIdx.x) / 32, own_warp = warp % plan.own_warps,
             loop_warp = warp / plan.own_warps, share = F::tile / plan.loop_warps;
   const int g = int(threadIdx.x) % 32 / 4;
@@ -44,7 +45,7 @@ __global__ void __launch_bounds__(threads, QueryTiling<Depth>::resident)
     const index_t at = unit % plan.heads, split = unit / plan.heads / plan.blocks;
     // Causal: the last queries have most to do, and come first.
     const index_t block = plan.blocks - 1 - unit / plan.heads % plan.blocks;
-    const Mask<bf16> mask(p, at);
+    const Mask<T> mask(p, at);
     const index_t block_first = block * plan.own_warps * 16 * G;
     const index_t block_last = min(p.Nq, block_first + plan.own_warps * 16 * G) - 1;
     const index_t first = block_first + own_warp * 16 * G;
@@ -53,18 +54,18 @@ __global__ void __launch_bounds__(threads, QueryTiling<Depth>::resident)
     const index_t end = min(begin + plan.span, mask.visible(block_last));
     const index_t seen = last < first ? 0 : mask.visible(last), all_see = mask.visible(first);
 
-    const bf16* k = head(p.k, p.ks, at, p.H) + begin * p.ks.row;
-    const bf16* v = head(p.v, p.vs, at, p.H) + begin * p.vs.row;
+    const T* k = head(p.k, p.ks, at, p.H) + begin * p.ks.row;
+    const T* v = head(p.v, p.vs, at, p.H) + begin * p.vs.row;
     const auto copy_next = [&](index_t left, unsigned stage) {
       const int n = int(min(index_t{F::tile}, left));
       const unsigned to = memory + stage * (2 * F::tile_bytes);
-      Tile<Depth>::template copy<F::tile>(to, k, p.ks.row, n, int(p.D));
-      Tile<Depth>::template copy<F::tile>(to + F::tile_bytes, v, p.vs.row, n, int(p.Dv));
+      Tile<T, Depth>::template copy<F::tile>(to, k, p.ks.row, n, int(p.D));
+      Tile<T, Depth>::template copy<F::tile>(to + F::tile_bytes, v, p.vs.row, n, int(p.Dv));
       k += F::tile * p.ks.row, v += F::tile * p.vs.row;
     };
     __syncthreads();  // what the last unit left there has been read
     if (begin < end) copy_next(end - begin, 0);
-    Operand<Depth> q[G], dy[G];
+    Operand<T, Depth> q[G], dy[G];
     Sums<Depth> dq[G] = {};
     float lse[G][2], delta[G][2];
 #pragma unroll
@@ -98,18 +99,18 @@ __global__ void __launch_bounds__(threads, QueryTiling<Depth>::resident)
 #pragma unroll
           for (int e = 0; e < 8; ++e) slope[m][e / 4][e % 4] = -delta[m][e % 4 / 2];
 #pragma unroll
-        for (int i = 0; i < slices<Depth>; ++i) {
-          u32 b[slice_registers<Depth>];
+        for (int i = 0; i < slices<T, Depth>; ++i) {
+          Slice<T, Depth> b;
           lanes.columns(b, keys, c, i);
 #pragma unroll
-          for (int m = 0; m < G; ++m) add_scores(s[m][0], s[m][1], q[m][i], b);
+          for (int m = 0; m < G; ++m) add_scores<T>(s[m][0], s[m][1], q[m][i], b);
         }
 #pragma unroll
-        for (int i = 0; i < slices<Depth>; ++i) {
-          u32 b[slice_registers<Depth>];
+        for (int i = 0; i < slices<T, Depth>; ++i) {
+          Slice<T, Depth> b;
           lanes.columns(b, values, c, i);
 #pragma unroll
-          for (int m = 0; m < G; ++m) add_scores(slope[m][0], slope[m][1], dy[m][i], b);
+          for (int m = 0; m < G; ++m) add_scores<T>(slope[m][0], slope[m][1], dy[m][i], b);
         }
         if (c + F::step > plain)
           hide_keys(s, mask, first, j, c, hidden ? hidden_keys[stage] : nullptr);
@@ -119,15 +120,15 @@ __global__ void __launch_bounds__(threads, QueryTiling<Depth>::resident)
           for (int e = 0; e < 8; ++e)
             slope[m][e / 4][e % 4] *=
                 exp2_fast(fmaf(s[m][e / 4][e % 4], scale, -lse[m][e % 4 / 2]));
-        Weights w[G];
+        Weights<T> w[G];
 #pragma unroll
-        for (int m = 0; m < G; ++m) w[m] = Weights(slope[m][0], slope[m][1]);
+        for (int m = 0; m < G; ++m) w[m] = Weights<T>(slope[m][0], slope[m][1]);
 #pragma unroll
-        for (int i = 0; i < slices<Depth>; ++i) {
-          u32 b[slice_registers<Depth>];
+        for (int i = 0; i < slices<T, Depth>; ++i) {
+          Slice<T, Depth> b;
           lanes.terms(b, keys, c, i);
 #pragma unroll
-          for (int m = 0; m < G; ++m) add_terms<Depth>(dq[m], w[m], b, i);
+          for (int m = 0; m < G; ++m) w[m].template add_terms<Depth>(dq[m], b, i);
         }
       }
     }

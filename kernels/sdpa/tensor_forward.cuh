@@ -13,12 +13,13 @@
 
 namespace flr::cuda::attention::tensor {
 
-template <int Depth>
+template <class T, int Depth>
 struct ForwardTiling {
+  static constexpr int bytes = row_bytes<T, Depth>;
   static constexpr int groups = 2;  ///< of sixteen queries, a warp
-  static constexpr int tile = Depth <= 64 ? 128 : 64, step = Depth <= 64 ? 32 : 16;  ///< of keys
-  static constexpr int resident = Depth <= 16 ? 4 : Depth <= 32 ? 3 : 2;  ///< as registers leave room
-  static constexpr int tile_bytes = tile * Depth * 2;
+  static constexpr int tile = bytes <= 128 ? 128 : 64, step = bytes <= 128 ? 32 : 16;  ///< of keys
+  static constexpr int resident = bytes <= 32 ? 4 : bytes <= 64 ? 3 : 2;  ///< as registers leave room
+  static constexpr int tile_bytes = tile * bytes;
   static constexpr int shared_bytes = 4 * tile_bytes;  ///< two tiles of keys and two of values
   static constexpr int state_floats = groups * (Depth / 2 + 4) * 32;
   static_assert(tile <= threads && tile / warps % step == 0);
@@ -109,16 +110,16 @@ __device__ void merge_warps(State<Depth> (&state)[Groups], float* memory, int ow
   }
 }
 
-template <int Depth>
-__global__ void __launch_bounds__(threads, ForwardTiling<Depth>::resident)
-    forward_kernel(const __grid_constant__ SdpaParams<bf16> p, const __grid_constant__ Plan plan,
+template <class T, int Depth>
+__global__ void __launch_bounds__(threads, ForwardTiling<T, Depth>::resident)
+    forward_kernel(const __grid_constant__ SdpaParams<T> p, const __grid_constant__ Plan plan,
                    float* sums, Pack<float, 2>* states) {
-  using F = ForwardTiling<Depth>;
+  using F = ForwardTiling<T, Depth>;
   constexpr int G = F::groups, step = F::step;
   extern __shared__ uint4 tensor_memory[];
   __shared__ HiddenKeys hidden_keys;
   const unsigned memory = shared_address(tensor_memory);
-  const Tile<Depth> lanes;
+  const Tile<T, Depth> lanes;
   const int warp = int(threadIdx.x) / 32, own_warp = warp % plan.own_warps,
             loop_warp = warp / plan.own_warps, share = F::tile / plan.loop_warps;
   const int g = int(threadIdx.x) % 32 / 4, t = int(threadIdx.x) % 4;
@@ -128,7 +129,7 @@ __global__ void __launch_bounds__(threads, ForwardTiling<Depth>::resident)
     const index_t at = unit % plan.heads, split = unit / plan.heads / plan.blocks;
     // Causal: the last queries have most to do, and come first.
     const index_t block = plan.blocks - 1 - unit / plan.heads % plan.blocks;
-    const Mask<bf16> mask(p, at);
+    const Mask<T> mask(p, at);
     const index_t block_first = block * plan.own_warps * 16 * G;
     const index_t block_last = min(p.Nq, block_first + plan.own_warps * 16 * G) - 1;
     const index_t first = block_first + own_warp * 16 * G;
@@ -137,18 +138,18 @@ __global__ void __launch_bounds__(threads, ForwardTiling<Depth>::resident)
     const index_t end = min(begin + plan.span, mask.visible(block_last));
     const index_t seen = last < first ? 0 : mask.visible(last), all_see = mask.visible(first);
 
-    const bf16* k = head(p.k, p.ks, at, p.H) + begin * p.ks.row;
-    const bf16* v = head(p.v, p.vs, at, p.H) + begin * p.vs.row;
+    const T* k = head(p.k, p.ks, at, p.H) + begin * p.ks.row;
+    const T* v = head(p.v, p.vs, at, p.H) + begin * p.vs.row;
     const auto copy_next = [&](index_t left, unsigned stage) {
       const int n = int(min(index_t{F::tile}, left));
       const unsigned to = memory + stage * (2 * F::tile_bytes);
-      Tile<Depth>::template copy<F::tile>(to, k, p.ks.row, n, int(p.D));
-      Tile<Depth>::template copy<F::tile>(to + F::tile_bytes, v, p.vs.row, n, int(p.Dv));
+      Tile<T, Depth>::template copy<F::tile>(to, k, p.ks.row, n, int(p.D));
+      Tile<T, Depth>::template copy<F::tile>(to + F::tile_bytes, v, p.vs.row, n, int(p.Dv));
       k += F::tile * p.ks.row, v += F::tile * p.vs.row;
     };
     __syncthreads();  // what the last unit left there has been read
     if (begin < end) copy_next(end - begin, 0);
-    Operand<Depth> q[G];
+    Operand<T, Depth> q[G];
     State<Depth> state[G];
 #pragma unroll
     for (int m = 0; m < G; ++m)
@@ -172,11 +173,11 @@ __global__ void __launch_bounds__(threads, ForwardTiling<Depth>::resident)
 #pragma unroll
         for (int x = 0; x < step / 16; ++x)
 #pragma unroll
-          for (int i = 0; i < slices<Depth>; ++i) {
-            u32 b[slice_registers<Depth>];
+          for (int i = 0; i < slices<T, Depth>; ++i) {
+            Slice<T, Depth> b;
             lanes.columns(b, keys, c + 16 * x, i);
 #pragma unroll
-            for (int m = 0; m < G; ++m) add_scores(s[m][2 * x], s[m][2 * x + 1], q[m][i], b);
+            for (int m = 0; m < G; ++m) add_scores<T>(s[m][2 * x], s[m][2 * x + 1], q[m][i], b);
           }
         if (c + step > plain)
           hide_keys(s, mask, first, j, c, hidden ? hidden_keys[stage] : nullptr);
@@ -184,19 +185,18 @@ __global__ void __launch_bounds__(threads, ForwardTiling<Depth>::resident)
         for (int m = 0; m < G; ++m) state[m].weigh(s[m], scale);
 #pragma unroll
         for (int x = 0; x < step / 16; ++x) {
-          constexpr u32 ones = 0x3f803f80u;
-          Weights w[G];
+          Weights<T> w[G];
 #pragma unroll
           for (int m = 0; m < G; ++m) {
-            w[m] = Weights(s[m][2 * x], s[m][2 * x + 1]);
-            mma_k16(state[m].l, w[m].a, ones, ones);
+            w[m] = Weights<T>(s[m][2 * x], s[m][2 * x + 1]);
+            w[m].add_to(state[m].l);
           }
 #pragma unroll
-          for (int i = 0; i < slices<Depth>; ++i) {
-            u32 b[slice_registers<Depth>];
+          for (int i = 0; i < slices<T, Depth>; ++i) {
+            Slice<T, Depth> b;
             lanes.terms(b, values, c + 16 * x, i);
 #pragma unroll
-            for (int m = 0; m < G; ++m) add_terms<Depth>(state[m].o, w[m], b, i);
+            for (int m = 0; m < G; ++m) w[m].template add_terms<Depth>(state[m].o, b, i);
           }
         }
       }

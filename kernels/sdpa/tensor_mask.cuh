@@ -40,8 +40,8 @@ __device__ void hide_keys(float (&s)[N][4], const int (&keys)[2], u32 hidden) {
 
 /// The same for Groups of sixteen rows from `first` on and keys from c on in the tile that begins at
 /// key j.
-template <int Groups, int N>
-__device__ void hide_keys(float (&s)[Groups][N][4], const Mask<bf16>& mask, index_t first,
+template <class T, int Groups, int N>
+__device__ void hide_keys(float (&s)[Groups][N][4], const Mask<T>& mask, index_t first,
                           index_t j, int c, const u32* hidden_words) {
   const u32 hidden = hidden_words ? hidden_words[c / 32] >> c % 32 : 0;
   const int g = int(threadIdx.x) % 32 / 4;
