@@ -20,7 +20,7 @@ struct KeyTiling {
   static constexpr int groups = bytes <= 64 ? 2 : 1;  ///< of sixteen keys, a warp
   static constexpr int tile = bytes <= 128 ? 128 : 64, step = 16;  ///< of queries
   static constexpr int resident = bytes <= 32 ? 4 : bytes <= 128 ? 3 : 2;  ///< as registers leave room
-  static constexpr int tile_bytes = tile * Depth * 2, statistics_bytes = tile * 8;
+  static constexpr int tile_bytes = tile * bytes, statistics_bytes = tile * 8;
   static constexpr int stage_bytes = 2 * tile_bytes + statistics_bytes;  ///< q, dy, L and δ
   static constexpr int shared_bytes = 2 * stage_bytes;
   static_assert(tile <= threads && tile / warps % step == 0);
