@@ -58,9 +58,11 @@ void run(bench::Report& report, const Case& c) {
 
   const Backend<bf16>& gpu = backend<bf16>(Device::cuda);
   gpu.sdpa(p);  // so that a backward alone has results to start from
-  report.time("attention_fwd", shape, c.work(2, 2, 1, 2), [&] { gpu.sdpa(p); }, impl);
+  report.time(
+      "attention_fwd", shape, c.work(2, 2, 1, 2), [&] { gpu.sdpa(p); }, impl);
   // Backward reads q, y, dy, k, v and writes dq, dk, dv.
-  report.time("attention_bwd", shape, c.work(4, 4, 1, 5), [&] { gpu.sdpa_backward(b); }, impl);
+  report.time(
+      "attention_bwd", shape, c.work(4, 4, 1, 5), [&] { gpu.sdpa_backward(b); }, impl);
   report.time(
       "attention_fwd_bwd", shape, c.work(6, 6, 2, 7),
       [&] {

@@ -35,8 +35,8 @@ First first_asked() {
   return chosen;
 }
 
-/// FLARE's kernels cut the longer side and keep the shorter one on chip: for sides of similar length
-/// there is nothing to keep.
+/// FLARE's kernels cut the longer side and keep the shorter one on chip: for sides of similar
+/// length there is nothing to keep.
 template <class T>
 bool flare_first(const SdpaParams<T>& p) {
   if (first_asked() != First::by_shape) return first_asked() == First::flare;
@@ -92,12 +92,16 @@ std::string tensor_declines(const P& p) {
     return attention::tensor::declines(p);
 }
 
+template <class T>
+constexpr const char* tensor_kernels =
+    std::is_same_v<T, float> ? "tensor cores, tf32" : "tensor cores";
+
 std::string reason(const std::string& declined) {
   return declined.empty() ? "" : "; not on tensor cores: " + declined;
 }
 
-/// The sets in the order in which they are asked: calls flare() and tensor(), which say whether they
-/// took the call, until one did.
+/// The sets in the order in which they are asked: calls flare() and tensor(), which say whether
+/// they took the call, until one did.
 template <class Flare, class Tensor>
 bool taken(bool flare_first, Flare&& flare, Tensor&& tensor) {
   if (first_asked() == First::neither) return false;
@@ -119,7 +123,7 @@ void sdpa(const SdpaParams<T>& p) {
     if constexpr (!std::is_same_v<T, double>) {
       if (!why.empty()) return false;
       const index_t splits = attention::tensor::forward(p);
-      explain("sdpa", p, fmt::format("tensor cores, keys split in {}", splits));
+      explain("sdpa", p, fmt::format("{}, keys split in {}", tensor_kernels<T>, splits));
       return true;
     }
     return false;
@@ -152,7 +156,7 @@ void sdpa_backward(const SdpaBackwardParams<T>& p) {
       const Scratch<attention::QueryStatistics<T>> statistics(f.B * f.H * f.Nq);
       attention::query_statistics(p, statistics.data());
       const index_t keys = attention::tensor::query_gradient(p, statistics.data());
-      said("tensor cores", keys, attention::tensor::key_gradients(p, statistics.data()));
+      said(tensor_kernels<T>, keys, attention::tensor::key_gradients(p, statistics.data()));
       return true;
     }
     return false;

@@ -24,7 +24,9 @@ __device__ void copy_async(unsigned to, const void* from, bool exists) {
                  : "memory");
 }
 /// Waits for this thread's copies; a barrier then makes those of all threads visible.
-__device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+__device__ inline void wait_for_copies() {
+  asm volatile("cp.async.wait_all;" ::: "memory");
+}
 
 __device__ inline float load_float(unsigned address) {
   float x;

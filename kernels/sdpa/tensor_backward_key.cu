@@ -27,7 +27,8 @@ index_t key_gradients(const SdpaBackwardParams<T>& p, const QueryStatistics<T>* 
   return splits;
 }
 
-template index_t key_gradients<float>(const SdpaBackwardParams<float>&, const QueryStatistics<float>*);
+template index_t key_gradients<float>(const SdpaBackwardParams<float>&,
+                                      const QueryStatistics<float>*);
 template index_t key_gradients<bf16>(const SdpaBackwardParams<bf16>&, const QueryStatistics<bf16>*);
 
 }  // namespace flr::cuda::attention::tensor

@@ -4,8 +4,8 @@
 //
 // Bound by one exponential a score up to D = 32, by products beyond. A warp owns keys (k, v and the
 // sums of dk and dv in registers), queries with their dy, L and δ stream through shared memory.
-// Scores are taken as keys × queries, so that P and dS are, as they stand, A of the products with dy
-// and q. Queries beyond the last are zeros with L = δ = 0: they add nothing.
+// Scores are taken as keys × queries, so that P and dS are, as they stand, A of the products with
+// dy and q. Queries beyond the last are zeros with L = δ = 0: they add nothing.
 #pragma once
 
 #include "general.hpp"
@@ -17,9 +17,11 @@ namespace flr::cuda::attention::tensor {
 template <class T, int Depth>
 struct KeyTiling {
   static constexpr int bytes = row_bytes<T, Depth>;
-  static constexpr int groups = bytes <= 64 ? 2 : 1;  ///< of sixteen keys, a warp
+  static constexpr int groups = bytes <= 64 ? 2 : 1;               ///< of sixteen keys, a warp
   static constexpr int tile = bytes <= 128 ? 128 : 64, step = 16;  ///< of queries
-  static constexpr int resident = bytes <= 32 ? 4 : bytes <= 128 ? 3 : 2;  ///< as registers leave room
+  static constexpr int resident = bytes <= 32    ? 4
+                                  : bytes <= 128 ? 3
+                                                 : 2;  ///< as registers leave room
   static constexpr int tile_bytes = tile * bytes, statistics_bytes = tile * 8;
   static constexpr int stage_bytes = 2 * tile_bytes + statistics_bytes;  ///< q, dy, L and δ
   static constexpr int shared_bytes = 2 * stage_bytes;
@@ -118,8 +120,9 @@ __global__ void __launch_bounds__(threads, KeyTiling<T, Depth>::resident)
       if (i + F::tile < end) copy_next(i + F::tile, stage ^ 1);  // nobody reads it any more
       if (!busy) continue;
       const unsigned queries = memory + stage * F::stage_bytes, slopes = queries + F::tile_bytes;
-      const float4* const of_queries = reinterpret_cast<const float4*>(
-          reinterpret_cast<const char*>(tensor_memory) + stage * F::stage_bytes + 2 * F::tile_bytes);
+      const float4* const of_queries =
+          reinterpret_cast<const float4*>(reinterpret_cast<const char*>(tensor_memory) +
+                                          stage * F::stage_bytes + 2 * F::tile_bytes);
       const int from = loop_warp * share, until = min(n, from + share);
       const int plain = in_tile(all_from - i, F::tile);
       for (int c = from; c < until; c += F::step) {
@@ -154,9 +157,8 @@ __global__ void __launch_bounds__(threads, KeyTiling<T, Depth>::resident)
 #pragma unroll
             for (int r = 0; r < 2; ++r) {
               const index_t j = first + 16 * m + g + 8 * r;
-              const int sees = hidden >> (2 * m + r) & 1
-                                   ? F::tile
-                                   : in_tile(mask.first_query(j) - i, F::tile);
+              const int sees =
+                  hidden >> (2 * m + r) & 1 ? F::tile : in_tile(mask.first_query(j) - i, F::tile);
 #pragma unroll
               for (int e = 0; e < 4; ++e)
                 if (c + e / 2 * 8 + 2 * t + e % 2 < sees) s[m][e / 2][2 * r + e % 2] = -INFINITY;

@@ -25,7 +25,9 @@ index_t query_gradient(const SdpaBackwardParams<T>& p, const QueryStatistics<T>*
   return splits;
 }
 
-template index_t query_gradient<float>(const SdpaBackwardParams<float>&, const QueryStatistics<float>*);
-template index_t query_gradient<bf16>(const SdpaBackwardParams<bf16>&, const QueryStatistics<bf16>*);
+template index_t query_gradient<float>(const SdpaBackwardParams<float>&,
+                                       const QueryStatistics<float>*);
+template index_t query_gradient<bf16>(const SdpaBackwardParams<bf16>&,
+                                      const QueryStatistics<bf16>*);
 
 }  // namespace flr::cuda::attention::tensor

@@ -15,9 +15,11 @@ namespace flr::cuda::attention::tensor {
 template <class T, int Depth>
 struct QueryTiling {
   static constexpr int bytes = row_bytes<T, Depth>;
-  static constexpr int groups = bytes <= 128 ? 2 : 1;  ///< of sixteen queries, a warp
+  static constexpr int groups = bytes <= 128 ? 2 : 1;              ///< of sixteen queries, a warp
   static constexpr int tile = bytes <= 128 ? 128 : 64, step = 16;  ///< of keys
-  static constexpr int resident = bytes <= 32 ? 4 : bytes <= 64 ? 3 : 2;  ///< as registers leave room
+  static constexpr int resident = bytes <= 32   ? 4
+                                  : bytes <= 64 ? 3
+                                                : 2;  ///< as registers leave room
   static constexpr int tile_bytes = tile * bytes;
   static constexpr int shared_bytes = 4 * tile_bytes;  ///< two tiles of keys and two of values
   static_assert(tile <= threads && tile / warps % step == 0);

@@ -3,10 +3,10 @@
 //
 // Bound by one exponential a score up to D = 32, by products beyond. A warp owns 32 queries: q, the
 // running maximum, sum and weighted values stay in its registers; keys and values stream through
-// shared memory, the next tile while this one is computed with. Two neighbouring score tiles are, as
-// they stand, A of the product with the values. The maximum is raised only when a score passes it by
-// 2⁸: weights up to 256 are as exact as weights up to 1, and raising is seldom needed. The weights
-// are summed as they were rounded, by a product with ones.
+// shared memory, the next tile while this one is computed with. Two neighbouring score tiles are,
+// as they stand, A of the product with the values. The maximum is raised only when a score passes
+// it by 2⁸: weights up to 256 are as exact as weights up to 1, and raising is seldom needed. The
+// weights are summed as they were rounded, by a product with ones.
 #pragma once
 
 #include "tensor_mask.cuh"
@@ -18,7 +18,9 @@ struct ForwardTiling {
   static constexpr int bytes = row_bytes<T, Depth>;
   static constexpr int groups = 2;  ///< of sixteen queries, a warp
   static constexpr int tile = bytes <= 128 ? 128 : 64, step = bytes <= 128 ? 32 : 16;  ///< of keys
-  static constexpr int resident = bytes <= 32 ? 4 : bytes <= 64 ? 3 : 2;  ///< as registers leave room
+  static constexpr int resident = bytes <= 32   ? 4
+                                  : bytes <= 64 ? 3
+                                                : 2;  ///< as registers leave room
   static constexpr int tile_bytes = tile * bytes;
   static constexpr int shared_bytes = 4 * tile_bytes;  ///< two tiles of keys and two of values
   static constexpr int state_floats = groups * (Depth / 2 + 4) * 32;
@@ -159,8 +161,7 @@ __global__ void __launch_bounds__(threads, ForwardTiling<T, Depth>::resident)
     for (index_t j = begin; j < end; j += F::tile, stage ^= 1) {
       const int n = int(min(index_t{F::tile}, end - j));
       wait_for_copies();
-      const int hidden =
-          note_hidden(hidden_keys, stage, mask.keep ? mask.keep + j : nullptr, n);
+      const int hidden = note_hidden(hidden_keys, stage, mask.keep ? mask.keep + j : nullptr, n);
       if (j + F::tile < end) copy_next(end - j - F::tile, stage ^ 1);  // nobody reads it any more
       if (hidden == n) continue;
       const unsigned keys = memory + stage * (2 * F::tile_bytes), values = keys + F::tile_bytes;
@@ -218,7 +219,8 @@ __global__ void __launch_bounds__(threads, ForwardTiling<T, Depth>::resident)
         if (plan.splits > 1)
           states[before + i] = {top, l};
         else if (p.lse)
-          p.lse[rows + i] = l == 0 ? -INFINITY : State<Depth>::reference(top) * ln_2<float> + logf(l);
+          p.lse[rows + i] =
+              l == 0 ? -INFINITY : State<Depth>::reference(top) * ln_2<float> + logf(l);
       }
       if (plan.splits > 1)
         store_sums<Depth>(state[m].o, factor, sums + before * p.Dv, p.Dv, first + 16 * m, p.Nq,

@@ -9,8 +9,8 @@ namespace flr::cuda::attention::tensor {
 /// Words of hidden keys of two tiles, in shared memory; a tile has at most `threads` keys.
 using HiddenKeys = u32[2][warps];
 
-/// Barrier. Notes which of the n keys from `keep` on are hidden (none if it is null) and returns how
-/// many they are.
+/// Barrier. Notes which of the n keys from `keep` on are hidden (none if it is null) and returns
+/// how many they are.
 __device__ inline int note_hidden(HiddenKeys& hidden, unsigned stage, const std::uint8_t* keep,
                                   int n) {
   const bool hides = keep && int(threadIdx.x) < n && !keep[threadIdx.x];
@@ -38,11 +38,11 @@ __device__ void hide_keys(float (&s)[N][4], const int (&keys)[2], u32 hidden) {
   }
 }
 
-/// The same for Groups of sixteen rows from `first` on and keys from c on in the tile that begins at
-/// key j.
+/// The same for Groups of sixteen rows from `first` on and keys from c on in the tile that begins
+/// at key j.
 template <class T, int Groups, int N>
-__device__ void hide_keys(float (&s)[Groups][N][4], const Mask<T>& mask, index_t first,
-                          index_t j, int c, const u32* hidden_words) {
+__device__ void hide_keys(float (&s)[Groups][N][4], const Mask<T>& mask, index_t first, index_t j,
+                          int c, const u32* hidden_words) {
   const u32 hidden = hidden_words ? hidden_words[c / 32] >> c % 32 : 0;
   const int g = int(threadIdx.x) % 32 / 4;
 #pragma unroll

@@ -1,5 +1,6 @@
 // Rows of bf16 or float for the tensor-core kernels of attention: tiles in shared memory, operands
-// and sums in registers. g = lane / 4, t = lane % 4 (common/mma.cuh). Floats are multiplied as tf32.
+// and sums in registers. g = lane / 4, t = lane % 4 (common/mma.cuh). Floats are multiplied as
+// tf32.
 //
 // A tile holds rows of `Depth` channels, a power of two, in pieces of 16 bytes. ldmatrix reads the
 // same piece of eight rows at once: the pieces of a row are exchanged by the row's number (an
@@ -10,11 +11,11 @@
 // over the tile's rows. The tile's rows are operand B: as they stand for the scores, transposed for
 // the sums. So nothing that is computed passes through shared memory.
 //
-// Channels are taken in slices of 32 bytes, one product each: sixteen of bf16, eight of float. (bf16
-// of eight channels in all are one slice of 16 bytes, m16n8k8.) ldmatrix, which moves 16-bit values,
-// gives the four floats of a piece one to each lane t, which is B of m16n8k8 tf32 as well. It cannot
-// transpose them: sums over rows read words, and take row 2t as t-th and row 2t + 1 as (t + 4)-th,
-// the order in which scores are A in place.
+// Channels are taken in slices of 32 bytes, one product each: sixteen of bf16, eight of float.
+// (bf16 of eight channels in all are one slice of 16 bytes, m16n8k8.) ldmatrix, which moves 16-bit
+// values, gives the four floats of a piece one to each lane t, which is B of m16n8k8 tf32 as well.
+// It cannot transpose them: sums over rows read words, and take row 2t as t-th and row 2t + 1 as (t
+// + 4)-th, the order in which scores are A in place.
 #pragma once
 
 #include <type_traits>
@@ -32,7 +33,7 @@ template <class T>
 inline constexpr bool is_float = std::is_same_v<T, float>;
 
 template <class T, int Depth>
-inline constexpr int row_bytes = Depth * int(sizeof(T));
+inline constexpr int row_bytes = Depth* int(sizeof(T));
 template <class T, int Depth>
 inline constexpr int slices = row_bytes<T, Depth> < 32 ? 1 : row_bytes<T, Depth> / 32;
 /// Registers of an operand in a slice.
@@ -57,7 +58,8 @@ __device__ inline int in_tile(index_t position, int tile) {
 
 template <class T, int Depth>
 struct Tile {
-  static constexpr int row = row_bytes<T, Depth>, pieces = row / 16, piece_channels = 16 / sizeof(T);
+  static constexpr int row = row_bytes<T, Depth>, pieces = row / 16,
+                       piece_channels = 16 / sizeof(T);
 
   /// Where a piece of a row lies.
   static __device__ unsigned offset(int r, int piece) {
@@ -86,7 +88,8 @@ struct Tile {
   unsigned score_lane, sum_lane, next_lane;  ///< the last for floats: row 2t + 1
   __device__ Tile() {
     const int lane = int(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
-    score_lane = pieces == 1 ? offset(lane % 16, 0) : offset(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+    score_lane =
+        pieces == 1 ? offset(lane % 16, 0) : offset(lane % 8 + lane / 16 * 8, lane / 8 % 2);
     if constexpr (is_float<T>) {
       sum_lane = offset(2 * t, g / 4) + unsigned(g % 4 * 4);
       next_lane = offset(2 * t + 1, g / 4) + unsigned(g % 4 * 4);
@@ -231,8 +234,8 @@ __device__ void store_sums(const Sums<Depth>& sums, const float (&factor)[2], U*
   }
 }
 
-/// Sums of the warps that own the same rows, added up in order of the loop warps into the first one.
-/// `memory` holds own_warps · 32 · Groups · Depth / 2 floats; the block must be done with it.
+/// Sums of the warps that own the same rows, added up in order of the loop warps into the first
+/// one. `memory` holds own_warps · 32 · Groups · Depth / 2 floats; the block must be done with it.
 template <int Depth, int Groups>
 __device__ void sum_warps(Sums<Depth> (&sums)[Groups], float* memory, int own_warp, int loop_warp,
                           int loop_warps) {

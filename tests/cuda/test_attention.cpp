@@ -1,5 +1,6 @@
 // Attention on the GPU: the general kernels and FLARE's shapes, against the CPU in double.
 #include "compare.hpp"
+#include "flr/core/precision.hpp"
 
 using namespace cuda_test;
 
@@ -192,5 +193,33 @@ TEST_CASE("cuda sdpa on tensor cores: large scores of both signs") {
     const auto y = k.to<bf16>().to(Device::cuda);
     backward(sum(sdpa(x, y, y, {.scale = 1})));
     for (double v : doubles(x.grad())) REQUIRE(std::isfinite(v));
+  }
+}
+
+TEST_CASE("cuda sdpa on tensor cores: float products of tf32") {
+  manual_seed(9);
+  struct Tf32 {
+    Tf32() { set_matmul_precision(MatmulPrecision::tf32); }
+    ~Tf32() { set_matmul_precision(MatmulPrecision::fp32); }
+  } scope;
+  // Operands are rounded to 10 bits: 2⁻¹¹ at most, a few of them in a row.
+  const Rule rule{.float_tolerance = 3e-3};
+  const auto check = [&](const Shapes& s, bool causal, bool hide) {
+    std::vector<std::uint8_t> kept(static_cast<std::size_t>(s.B * s.Nk));
+    for (std::size_t i = 0; i < kept.size(); ++i) kept[i] = !hide || i * i % 5 != 1;
+    const auto keep = from_vector(kept, {s.B, s.Nk});
+    const auto f = [=](const auto& t) { return call(t, 1 / std::sqrt(double(s.D)), causal, keep); };
+    compare<float>(fmt::format("sdpa tf32 Nq{} Nk{} D{} Dv{}{}{}", s.Nq, s.Nk, s.D, s.Dv,
+                               causal ? " causal" : "", hide ? " keep" : ""),
+                   f, f, {draw({s.B, s.H, s.Nq, s.D}), draw({s.B, s.H, s.Nk, s.D}), draw({s.B, s.H, s.Nk, s.Dv})},
+                   rule);
+  };
+  for (index_t D : {4, 8, 12, 16, 32, 64, 128}) {  // 128 goes to the general kernels
+    check({1, 2, 129, 95, D, D}, false, false);
+    check({2, 2, 70, 150, D, D}, true, true);
+    if (small()) continue;
+    check({4, 34, 131, 141, D, D}, false, true);
+    check({1, 1, 40, 3000, D, D}, false, true);
+    check({1, 2, 300, 300, D, 16}, true, false);
   }
 }
