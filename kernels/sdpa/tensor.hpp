@@ -41,7 +41,8 @@ void with_depth(index_t depth, F&& f) {
   return f.template operator()<64>();
 }
 
-/// Sums on tensor cores are far more exact than their terms: nothing is split for accuracy's sake.
-inline constexpr index_t any_number_of_terms = index_t{1} << 40;
+/// A thousand rows take a block about as long as one more launch does. Sums on tensor cores are far
+/// more exact than their terms: nothing is split for accuracy's sake.
+inline constexpr SplitRule split_rule{.least = 1024, .accurate = index_t{1} << 40};
 
 }  // namespace flr::cuda::attention::tensor

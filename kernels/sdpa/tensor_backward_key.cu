@@ -13,7 +13,7 @@ index_t key_gradients(const SdpaBackwardParams<T>& p, const QueryStatistics<T>* 
   with_depth<T>(f.D > f.Dv ? f.D : f.Dv, [&]<int Depth>() {
     using F = KeyTiling<T, Depth>;
     const Plan plan = make_plan(f.B * f.H, f.Nk, f.Nq, 16 * F::groups, F::tile, F::resident,
-                                f.D + f.Dv, any_number_of_terms);
+                                f.D + f.Dv, split_rule);
     splits = plan.splits;
     const Gradient<T> dk(f, p.dk, p.dks, p.dk_mode, f.Nk, f.D, splits);
     const Gradient<T> dv(f, p.dv, p.dvs, p.dv_mode, f.Nk, f.Dv, splits);

@@ -12,8 +12,8 @@ index_t query_gradient(const SdpaBackwardParams<T>& p, const QueryStatistics<T>*
   if (p.dq_mode == GradMode::ignore) return splits;
   with_depth<T>(f.D > f.Dv ? f.D : f.Dv, [&]<int Depth>() {
     using F = QueryTiling<T, Depth>;
-    const Plan plan = make_plan(f.B * f.H, f.Nq, f.Nk, 16 * F::groups, F::tile, F::resident, f.D,
-                                any_number_of_terms);
+    const Plan plan =
+        make_plan(f.B * f.H, f.Nq, f.Nk, 16 * F::groups, F::tile, F::resident, f.D, split_rule);
     splits = plan.splits;
     const Gradient<T> dq(f, p.dq, p.dqs, p.dq_mode, f.Nq, f.D, splits);
     allow_shared(query_kernel<T, Depth>, F::shared_bytes, "sdpa_backward, queries, tensor cores");

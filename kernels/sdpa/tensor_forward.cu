@@ -11,7 +11,7 @@ index_t forward(const SdpaParams<T>& p) {
   with_depth<T>(p.D > p.Dv ? p.D : p.Dv, [&]<int Depth>() {
     using F = ForwardTiling<T, Depth>;
     const Plan plan = make_plan(p.B * p.H, p.Nq, p.Nk, 16 * F::groups, F::tile, F::resident,
-                                p.Dv + 2, any_number_of_terms);
+                                p.Dv + 2, split_rule);
     splits = plan.splits;
     const index_t parts = splits > 1 ? splits * plan.heads * p.Nq : 0;
     const Scratch<float> sums(parts * p.Dv + 1);
