@@ -3,6 +3,7 @@
 #pragma once
 
 #include "general.hpp"
+#include "plan.hpp"
 
 namespace flr::cuda::attention::tensor {
 
