@@ -188,7 +188,7 @@ TEST_CASE("cuda sdpa on tensor cores: large scores of both signs") {
   const auto far = [](const auto& t) { return sdpa(t[2], t[0], t[1], {.scale = 1}); };
   for (index_t D : {8, 16}) {
     const auto q = draw({1, 2, 150, D}, 0.1) + 4.0, k = draw({1, 2, 200, D}, 0.1) - 4.0;
-    compare_all(fmt::format("scores far below zero D{}", D), far, {k, draw({1, 2, 200, D}), q}, 2, 2e-4);
+    compare_all(fmt::format("scores far below zero D{}", D), far, {k, draw({1, 2, 200, D}), q}, 2, 1e-3);
     const auto x = q.to<bf16>().to(Device::cuda).clone().requires_grad(true);
     const auto y = k.to<bf16>().to(Device::cuda);
     backward(sum(sdpa(x, y, y, {.scale = 1})));
