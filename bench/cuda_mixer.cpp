@@ -18,6 +18,8 @@ struct Mixer {
   Tensor<compute_t<T>> lse_z, lse_y;
   SdpaParams<T> encode, decode;
   SdpaBackwardParams<T> encode_back, decode_back;
+  FlareBackwardParams<T> back;
+  bool together;  ///< whether the backend has one backward pass for both hops
 
   Mixer(index_t n, index_t h, index_t d, index_t m) : N(n), H(h), D(d), M(m) {
     const Shape tokens{1, N, H * D}, latents{1, H, M, D};
@@ -52,6 +54,18 @@ struct Mixer {
     encode_back.dv = dv.mutable_data(), encode_back.dvs = token;
     encode_back.dq_mode = encode_back.dk_mode = GradMode::accumulate;
     encode_back.dv_mode = GradMode::overwrite;
+
+    FlareParams<T>& f = back.f;
+    f.B = 1, f.H = H, f.M = M, f.N = N, f.D = D;
+    f.q = q.data(), f.k = k.data(), f.v = v.data(), f.z = z.data(), f.y = y.data();
+    f.qs = latent, f.ks = f.vs = f.ys = token, f.zs = between;
+    f.lse_z = lse_z.data(), f.lse_y = lse_y.data();
+    back.dy = dy.data(), back.dys = token;
+    back.dq = dq.mutable_data(), back.dk = dk.mutable_data(), back.dv = dv.mutable_data();
+    back.dqs = latent, back.dks = back.dvs = token;
+    back.dq_mode = back.dk_mode = back.dv_mode = GradMode::overwrite;
+    std::string why;
+    together = backend<T>(Device::cuda).supports_flare(f, &why);
   }
 
   /// `tokens`: how often the N·H·D values of T are read or written.
@@ -71,7 +85,7 @@ void run(bench::Report& report, index_t N, index_t H, index_t D, index_t M) {
   const std::string shape =
       fmt::format("{} N{} H{} D{} M{}", std::same_as<T, bf16> ? "bf16" : "fp32", N, H, D, M);
   bool any = false;
-  for (const char* name : {"mixer_fwd", "mixer_fwd_bwd", "mixer_graph", "encode", "decode",
+  for (const char* name : {"mixer_fwd", "mixer_fwd_bwd", "mixer_bwd", "mixer_graph", "encode", "decode",
                            "encode_bwd", "decode_bwd"})
     any = any || report.wanted(name, shape);
   if (!any) return;
@@ -81,11 +95,13 @@ void run(bench::Report& report, index_t N, index_t H, index_t D, index_t M) {
   const auto forward = [&] { gpu.sdpa(x.encode), gpu.sdpa(x.decode); };
   forward();  // so that a backward alone has results to start from
   report.time("mixer_fwd", shape, x.work(4, 2, 4), forward);
-  // Backward reads k, dy, y for the latents' gradient, then k, v, dy, y, and writes dk and dv.
-  report.time("mixer_fwd_bwd", shape, x.work(4 + 9, 4, 4 + 10), [&] {
-    forward();
+  const auto backward = [&] {
+    if (x.together) return gpu.flare_backward(x.back);
     gpu.sdpa_backward(x.decode_back), gpu.sdpa_backward(x.encode_back);
-  });
+  };
+  // Backward reads k, dy for the latents' gradient, then k, v, dy, y, and writes dk and dv.
+  report.time("mixer_fwd_bwd", shape, x.work(4 + 8, 4, 4 + 8), [&] { forward(), backward(); });
+  report.time("mixer_bwd", shape, x.work(8, 2, 8), backward);
   report.time("encode", shape, x.work(2, 1, 2), [&] { gpu.sdpa(x.encode); });
   report.time("decode", shape, x.work(2, 1, 2), [&] { gpu.sdpa(x.decode); });
   report.time("decode_bwd", shape, x.work(4, 1, 5), [&] { gpu.sdpa_backward(x.decode_back); });

@@ -24,6 +24,8 @@ const Backend<T>& table() {
       .softmax_backward = softmax_backward<T>,
       .sdpa = sdpa<T>,
       .sdpa_backward = sdpa_backward<T>,
+      .supports_flare = supports_flare<T>,
+      .flare_backward = flare_backward<T>,
       .embedding = embedding<T>,
       .embedding_backward = embedding_backward<T>,
       .gather = gather<T>,

@@ -22,6 +22,8 @@ template <class T> void softmax(const SoftmaxParams<T>&);                       
 template <class T> void softmax_backward(const SoftmaxBackwardParams<T>&);
 template <class T> void sdpa(const SdpaParams<T>&);                                     // sdpa.cu
 template <class T> void sdpa_backward(const SdpaBackwardParams<T>&);
+template <class T> bool supports_flare(const FlareParams<T>&, std::string* why);         // flare/
+template <class T> void flare_backward(const FlareBackwardParams<T>&);
 template <class T> void embedding(const EmbeddingParams<T>&);                           // embedding.cu
 template <class T> void embedding_backward(const EmbeddingBackwardParams<T>&);
 template <class T> void gather(const GatherParams<T>&);                                 // gather.cu

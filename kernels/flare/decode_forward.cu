@@ -12,8 +12,6 @@
 namespace flr::cuda::flare {
 namespace {
 
-constexpr int warps = 8;
-
 /// A running softmax over the columns, for rows g and g + 8 of a fragment.
 template <int D>
 struct Softmax {
@@ -29,7 +27,7 @@ struct Softmax {
     float s[2 * G][4];
 #pragma unroll
     for (int i = 0; i < G; ++i) {
-      const Rows<D> q = load_shared<D>(latents + 2 * i * R);
+      const Rows<D> q = load_right<D>(latents + 2 * i * R);
       float pad[4] = {};
       if constexpr (G == 1) {
 #pragma unroll
@@ -66,7 +64,7 @@ struct Softmax {
 };
 
 /// Latents [from, from + count) · 16 of `heads` heads: q as it comes, then z transposed.
-template <int D>
+template <int D, int warps>
 __device__ void load_latents(uint2* to, const Decode& p, int b, int h0, int heads, int from,
                              int count, int room) {
   for (int item = threadIdx.x / 32; item < heads * count; item += warps) {
@@ -74,14 +72,14 @@ __device__ void load_latents(uint2* to, const Decode& p, int b, int h0, int head
     if (h >= p.n.H) continue;
     uint2* at = to + (item / count * room + i) * 2 * rows_words<D>;
     const index_t row = index_t{from + i} * 16;
-    save_shared<D>(at, load_rows<D>(p.q.head(b, h), p.q.s.row, row, p.n.M));
+    save_right<D>(at, load_rows<D>(p.q.head(b, h), p.q.s.row, row, p.n.M));
     save_shared<D>(at + rows_words<D>,
                    transposed(load_rows<D>(p.z.head(b, h), p.z.s.row, row, p.n.M)));
   }
 }
 
 /// `heads` heads a block, a power of two; `room` groups of 16 latents at a time.
-template <int D>
+template <int D, int warps>
 __global__ void __launch_bounds__(warps * 32) decode_kernel(Decode p, int heads, int room) {
   extern __shared__ uint2 latents[];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
@@ -96,7 +94,7 @@ __global__ void __launch_bounds__(warps * 32) decode_kernel(Decode p, int heads,
     const bool busy = h < p.n.H && tile < tiles;
     Rows<D> k = {};
     if (busy) {
-      k = load_rows<D>(p.k.head(b, h), p.k.s.row, first, N);
+      k = load_left<D>(p.k.head(b, h), p.k.s.row, first, N);
       const index_t next = first + stride * 16;
       prefetch_row(p.k.head(b, h), p.k.s.row, next, next + 16 < N ? next + 16 : N);
     }
@@ -105,7 +103,7 @@ __global__ void __launch_bounds__(warps * 32) decode_kernel(Decode p, int heads,
       const int count = groups - from < room ? groups - from : room;
       if (step == begin || room < groups) {
         __syncthreads();
-        load_latents<D>(latents, p, b, h0, heads, from, count, room);
+        load_latents<D, warps>(latents, p, b, h0, heads, from, count, room);
         __syncthreads();
       }
       if (!busy) continue;
@@ -137,16 +135,19 @@ void decode(const Decode& p) {
   with_width(p.n.D, [&]<int D>() {
     const int groups = (p.n.M + 15) / 16, group_bytes = 2 * rows_words<D> * int(sizeof(uint2));
     const int budget = max_shared_bytes() / 2 - 1024;  // two blocks on a multiprocessor
-    int heads = warps;
+    // Latents that leave room for one block only: one of twice the warps.
+    constexpr int few = 8, many = 16;
+    const int warps = groups * group_bytes > budget ? many : few;
+    const auto kernel = warps == few ? decode_kernel<D, few> : decode_kernel<D, many>;
+    int heads = few;
     while (heads > 1 && (heads / 2 >= p.n.H || heads * groups * group_bytes > budget)) heads /= 2;
     const int most = (max_shared_bytes() - 1024) / (heads * group_bytes);
     const int room = groups < most ? groups : most, shared = heads * room * group_bytes;
-    allow_shared(decode_kernel<D>, shared, "flare_decode");
+    allow_shared(kernel, shared, "flare_decode");
     const index_t others = index_t{p.n.B} * ceil_div(p.n.H, heads);
-    const unsigned blocks = resident_blocks(decode_kernel<D>, warps * 32, shared, others,
+    const unsigned blocks = resident_blocks(kernel, warps * 32, shared, others,
                                             ceil_div(ceil_div(p.n.N, 16), warps / heads));
-    decode_kernel<D>
-        <<<dim3(blocks, unsigned(others)), warps * 32, shared, stream()>>>(p, heads, room);
+    kernel<<<dim3(blocks, unsigned(others)), warps * 32, shared, stream()>>>(p, heads, room);
     check_launch("flare_decode");
   });
 }

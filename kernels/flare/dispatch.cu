@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "flare/problem.hpp"
+#include "table.hpp"
 
 namespace flr::cuda {
 namespace {
@@ -19,13 +20,16 @@ bool aligned(const void* x, const HeadStrides& s, index_t D) {
          s.batch % whole == 0 && s.head % whole == 0 && s.row % whole == 0;
 }
 
+bool sizes_fit(index_t B, index_t H, index_t latents, index_t D, float scale) {
+  const bool width = D == 2 || D == 4 || D == 8 || D == 16 || D == 32 || D == 64;
+  return scale > 0 && std::isfinite(scale) && width && B > 0 && H > 0 && latents > 0 &&
+         latents <= most_latents && B <= 65535 && H <= 65535 &&
+         B * H * ceil_div(latents, 32) <= 65535;
+}
+
 bool fits(const SdpaParams<bf16>& p) {
-  const bool plain = !p.causal && !p.keep && !p.bias && p.scale > 0 && std::isfinite(p.scale);
-  const bool width = p.D == p.Dv && (p.D == 2 || p.D == 4 || p.D == 8 || p.D == 16 || p.D == 32 || p.D == 64);
-  const index_t least = p.Nq < p.Nk ? p.Nq : p.Nk;
-  const bool sizes = p.B > 0 && p.H > 0 && least > 0 && least <= most_latents && p.B <= 65535 &&
-                     p.H <= 65535 && p.B * p.H * ceil_div(least, 32) <= 65535;
-  return plain && width && sizes && aligned(p.q, p.qs, p.D) && aligned(p.k, p.ks, p.D) &&
+  const bool plain = !p.causal && !p.keep && !p.bias && p.D == p.Dv;
+  return plain && sizes_fit(p.B, p.H, p.Nq < p.Nk ? p.Nq : p.Nk, p.D, p.scale) && aligned(p.q, p.qs, p.D) && aligned(p.k, p.ks, p.D) &&
          aligned(p.v, p.vs, p.D) && aligned(p.o, p.os, p.D);
 }
 
@@ -99,6 +103,52 @@ bool flare_sdpa_backward<bf16>(const SdpaBackwardParams<bf16>& p) {
                      .dv = dv});
   return true;
 }
+
+template <>
+bool supports_flare<bf16>(const FlareParams<bf16>& p, std::string* why) {
+  const bool fits = p.M <= p.N && sizes_fit(p.B, p.H, p.M, p.D, p.scale) &&
+                    aligned(p.q, p.qs, p.D) && aligned(p.k, p.ks, p.D) && aligned(p.v, p.vs, p.D);
+  if (!fits && why)
+    *why = "expected M ≤ N, M ≤ 4096, D of 2, 4 … 64, and rows aligned to 16 bytes";
+  return fits;
+}
+template <class T>
+bool supports_flare(const FlareParams<T>&, std::string* why) {
+  if (why) *why = "only bf16 has one backward pass for both hops";
+  return false;
+}
+
+template <>
+void flare_backward<bf16>(const FlareBackwardParams<bf16>& p) {
+  const FlareParams<bf16>& f = p.f;
+  const auto fits = [&](const bf16* x, const HeadStrides& s, GradMode mode, bool latents) {
+    return mode == GradMode::ignore || (aligned(x, s, f.D) && (f.H == 1 || s.head != 0) &&
+                                        (f.B == 1 || s.batch != 0 || latents));
+  };
+  check(aligned(p.dy, p.dys, f.D) && fits(p.dq, p.dqs, p.dq_mode, true) &&
+            fits(p.dk, p.dks, p.dk_mode, false) && fits(p.dv, p.dvs, p.dv_mode, false),
+        "[flare_mixer] expected gradients with rows aligned to 16 bytes and laid out as q, k and v");
+  mixer_backward({.n = {int(f.B), int(f.H), int(f.M), int(f.D), f.N, f.scale},
+                  .q = {f.q, f.qs},
+                  .k = {f.k, f.ks},
+                  .v = {f.v, f.vs},
+                  .z = {f.z, f.zs},
+                  .y = {f.y, f.ys},
+                  .dy = {p.dy, p.dys},
+                  .lse_z = f.lse_z,
+                  .lse_y = f.lse_y,
+                  .dq = {{p.dq, p.dqs}, p.dq_mode},
+                  .dk = {{p.dk, p.dks}, p.dk_mode},
+                  .dv = {{p.dv, p.dvs}, p.dv_mode}});
+}
+template <class T>
+void flare_backward(const FlareBackwardParams<T>&) {
+  fail("[flare_mixer] only bf16 has one backward pass for both hops");
+}
+template bool supports_flare<float>(const FlareParams<float>&, std::string*);
+template bool supports_flare<double>(const FlareParams<double>&, std::string*);
+template void flare_backward<float>(const FlareBackwardParams<float>&);
+template void flare_backward<double>(const FlareBackwardParams<double>&);
 
 // Float goes to the general kernels: true float products have no tensor-core instruction.
 template <>

@@ -37,32 +37,38 @@ struct State {
     l[0] *= f0, l[1] *= f0, l[2] *= f1, l[3] *= f1;
   }
 
-  /// 16·H tokens, of which `valid` count.
-  template <int H>
-  __device__ void add(const Rows<D> (&k)[H], const Rows<D> (&v)[H], float scale, int valid) {
-    constexpr u32 ones = 0x3f803f80u;
+  /// Scores of 16·H tokens, of which `valid` count; whether the maximum has to be raised. `Whole`:
+  /// all count.
+  template <bool Whole, int H>
+  __device__ bool score(float (&s)[2 * H][4], const Rows<D> (&k)[H], float scale, int valid,
+                        float& x0, float& x1) const {
     const int t = threadIdx.x % 4;
-    float s[2 * H][4];
 #pragma unroll
     for (int i = 0; i < H; ++i) {
       scores<D>(s[2 * i], q, k[i].lo, 0, 0, 0, 0);
       scores<D>(s[2 * i + 1], q, k[i].hi, 0, 0, 0, 0);
     }
-    if (valid < 16 * H) {
+    if constexpr (!Whole) {
 #pragma unroll
       for (int i = 0; i < 2 * H; ++i)
 #pragma unroll
         for (int e = 0; e < 4; ++e)
           if (8 * i + 2 * t + e % 2 >= valid) s[i][e] = -INFINITY;
     }
-    float x0 = -INFINITY, x1 = -INFINITY;
+    x0 = -INFINITY, x1 = -INFINITY;
 #pragma unroll
     for (int i = 0; i < 2 * H; ++i) {
       x0 = fmaxf(x0, fmaxf(s[i][0], s[i][1]));
       x1 = fmaxf(x1, fmaxf(s[i][2], s[i][3]));
     }
     x0 *= scale, x1 *= scale;
-    if (__any_sync(0xffffffffu, x0 > m0 + 8 || x1 > m1 + 8)) raise(x0, x1);
+    return x0 > m0 + 8 || x1 > m1 + 8;
+  }
+
+  /// Weighs the values of the tokens with these scores.
+  template <int H>
+  __device__ void add(float (&s)[2 * H][4], const Rows<D> (&v)[H], float scale) {
+    constexpr u32 ones = 0x3f803f80u;
 #pragma unroll
     for (int i = 0; i < 2 * H; ++i)
 #pragma unroll
@@ -90,7 +96,9 @@ struct State {
 /// them, and has several splits where there are fewer units than warps.
 template <int D>
 __global__ void __launch_bounds__(Tiling<D>::warps * 32)
-    encode_kernel(Encode p, int units, int latent_blocks, float* o, float* ml) {
+    encode_kernel(Encode p, int units, int latent_blocks, float* o, float* ml,
+                  const int* only_if) {
+  if (only_if && !*only_if) return;
   using Tile = Tiling<D>;
   constexpr int G = Tile::groups, tokens = 16 * Tile::halves;
   const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4;
@@ -102,14 +110,15 @@ __global__ void __launch_bounds__(Tiling<D>::warps * 32)
   const int split = int(blockIdx.x) * subsplits + warp / units;
   const float scale = p.n.scale * log2_e;
   const index_t N = p.n.N, stride = index_t{splits} * tokens;
+  const bool whole = first_group + (G - 1) * latent_blocks < groups;
 
   State<D> state[G];
 #pragma unroll
   for (int i = 0; i < G; ++i)
-    state[i].q = load_rows<D>(p.q.head(b, h), p.q.s.row,
+    state[i].q = load_left<D>(p.q.head(b, h), p.q.s.row,
                               index_t{first_group + i * latent_blocks} * 16, p.n.M);
   const bf16 *k_head = p.k.head(b, h), *v_head = p.v.head(b, h);
-  for (index_t n = index_t{split} * tokens; n < N; n += stride) {
+  const auto step = [&]<bool Whole>(index_t n) {
     Rows<D> k[Tile::halves], v[Tile::halves];
 #pragma unroll
     for (int i = 0; i < Tile::halves; ++i) {
@@ -119,11 +128,24 @@ __global__ void __launch_bounds__(Tiling<D>::warps * 32)
     const index_t next = n + stride, next_end = next + tokens < N ? next + tokens : N;
     prefetch_row(k_head, p.k.s.row, next, next_end);
     prefetch_row(v_head, p.v.s.row, next, next_end);
-    const int valid = N - n < tokens ? int(N - n) : tokens;
+    const auto add = [&](State<D>& group) {
+      float scores[2 * Tile::halves][4], x0, x1;
+      if (__any_sync(0xffffffffu, group.template score<Whole>(scores, k, scale, int(N - n), x0, x1)))
+        group.raise(x0, x1);
+      group.add(scores, v, scale);
+    };
+    if (whole) {  // without a branch between them the groups' products and exponentials overlap
 #pragma unroll
-    for (int i = 0; i < G; ++i)
-      if (first_group + i * latent_blocks < groups) state[i].add(k, v, scale, valid);
-  }
+      for (int i = 0; i < G; ++i) add(state[i]);
+    } else {
+#pragma unroll
+      for (int i = 0; i < G - 1; ++i)
+        if (first_group + i * latent_blocks < groups) add(state[i]);
+    }
+  };
+  index_t n = index_t{split} * tokens;
+  for (; n + tokens <= N; n += stride) step.template operator()<true>(n);
+  if (n < N) step.template operator()<false>(n);
   const index_t part = ((index_t{b} * p.n.H + h) * splits + split) * p.n.M;
 #pragma unroll
   for (int i = 0; i < G; ++i)
@@ -137,6 +159,13 @@ __global__ void __launch_bounds__(Tiling<D>::warps * 32)
 }  // namespace
 
 void encode(const Encode& p) {
+  // The other way pays where a pass over the scores takes longer than the two launches that follow
+  // it in vain.
+  const double scores = double(p.n.B) * p.n.H * p.n.M * double(p.n.N);
+  const bool sampled = scores >= 0x1p27 && p.n.N >= 1024;
+  Scratch<int> overflow(1);
+  if (sampled) encode_sampled(p, overflow);
+  const int* const only_if = sampled ? overflow.data() : nullptr;
   with_width(p.n.D, [&]<int D>() {
     using Tile = Tiling<D>;
     const int latent_blocks = int(ceil_div(ceil_div(p.n.M, 16), Tile::groups));
@@ -152,9 +181,9 @@ void encode(const Encode& p) {
     const index_t rows = index_t{p.n.B} * p.n.H * splits * p.n.M;
     const Scratch<float> o(rows * D), ml(rows * 2);
     encode_kernel<D><<<dim3(blocks, unsigned(others)), Tile::warps * 32, 0, stream()>>>(
-        p, units, latent_blocks, o, ml);
+        p, units, latent_blocks, o, ml, only_if);
     check_launch("flare_encode");
-    encode_merge(p, o, ml, splits);
+    encode_merge(p, o, ml, splits, {.only_if = only_if});
   });
 }
 

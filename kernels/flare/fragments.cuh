@@ -72,6 +72,25 @@ __device__ Rows<D> load_rows(const bf16* x, index_t stride, index_t first, index
   return r;
 }
 
+/// The same rows for a product that takes them as A, time and again. What one wide load brings lies
+/// in neighbouring registers, and A wants registers of both rows in turn: they would be moved for
+/// every product. Here each register has a load of its own.
+template <int D>
+__device__ void load_row_apart(u32 (&r)[regs<D>], const bf16* row, int t) {
+  if (!holds<D>(t)) return;
+#pragma unroll
+  for (int j = 0; j < regs<D>; ++j)
+    asm volatile("ld.global.b32 %0, [%1];" : "=r"(r[j]) : "l"(row + channel<D>(j, t)));
+}
+template <int D>
+__device__ Rows<D> load_left(const bf16* x, index_t stride, index_t first, index_t end) {
+  const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  Rows<D> r = {};
+  if (first + g < end) load_row_apart<D>(r.lo, x + (first + g) * stride, t);
+  if (first + g + 8 < end) load_row_apart<D>(r.hi, x + (first + g + 8) * stride, t);
+  return r;
+}
+
 /// Brings row `first` + lane into the second-level cache: the walk's next step finds it there.
 __device__ inline void prefetch_row(const bf16* x, index_t stride, index_t first, index_t end) {
   const index_t row = first + threadIdx.x % 32;
@@ -122,6 +141,28 @@ __device__ Rows<D> load_shared(const uint2* at) {
   for (int j = 0; j < regs<D>; ++j) {
     const uint2 x = at[j * 32 + threadIdx.x % 32];
     r.lo[j] = x.x, r.hi[j] = x.y;
+  }
+  return r;
+}
+
+/// Rows that are B of scores: the pairs of registers that a product takes lie together.
+template <int D>
+__device__ void save_right(uint2* at, const Rows<D>& r) {
+  if constexpr (D < 16) return save_shared<D>(at, r);
+#pragma unroll
+  for (int j = 0; j + 1 < regs<D>; j += 2) {
+    at[j * 32 + threadIdx.x % 32] = {r.lo[j], r.lo[j + 1]};
+    at[(j + 1) * 32 + threadIdx.x % 32] = {r.hi[j], r.hi[j + 1]};
+  }
+}
+template <int D>
+__device__ Rows<D> load_right(const uint2* at) {
+  if constexpr (D < 16) return load_shared<D>(at);
+  Rows<D> r;
+#pragma unroll
+  for (int j = 0; j + 1 < regs<D>; j += 2) {
+    const uint2 lo = at[j * 32 + threadIdx.x % 32], hi = at[(j + 1) * 32 + threadIdx.x % 32];
+    r.lo[j] = lo.x, r.lo[j + 1] = lo.y, r.hi[j] = hi.x, r.hi[j + 1] = hi.y;
   }
   return r;
 }

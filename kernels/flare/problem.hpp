@@ -55,14 +55,31 @@ struct DecodeBackward {
   Grad dk, dq, dz;
 };
 
+/// Both hops: gradients of y = decode(q, k, encode(q, k, v)).
+struct MixerBackward {
+  Sizes n;
+  In q, k, v, z, y, dy;
+  const float *lse_z = nullptr, *lse_y = nullptr;  ///< [B,H,M] and [B,H,N]
+  Grad dq, dk, dv;
+};
+
 void encode(const Encode&);
 void encode_backward(const EncodeBackward&);
 void decode(const Decode&);
 void decode_backward(const DecodeBackward&);
+void mixer_backward(const MixerBackward&);
 
 /// z and lse from the parts of `splits` ranges of tokens: o [B,H,splits,M,D] not yet divided, and
 /// (m, l) [B,H,splits,M,2], the maximum in base 2 and the sum.
-void encode_merge(const Encode&, const float* o, const float* ml, int splits);
+/// Raises a flag where a sum of weights is beyond what float can tell; or runs only where it is up.
+struct Guard {
+  int* raise = nullptr;
+  const int* only_if = nullptr;
+};
+void encode_merge(const Encode&, const float* o, const float* ml, int splits, Guard = {});
+/// Encode with maxima from a sample of the tokens, which has to be done over where `overflow` is set
+/// afterwards. At least 64 tokens.
+void encode_sampled(const Encode&, Scratch<int>& overflow);
 
 /// grad [H,M,D] or [B,H,M,D] from parts [B,H,splits,M,D], times `factor`; summed over the batch
 /// where the gradient's batch stride is 0. Parts are added in order of batch and split.

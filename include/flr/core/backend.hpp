@@ -34,6 +34,9 @@ struct Backend {
   void (*softmax_backward)(const SoftmaxBackwardParams<T>&);
   void (*sdpa)(const SdpaParams<T>&);
   void (*sdpa_backward)(const SdpaBackwardParams<T>&);
+  /// One backward pass for both of FLARE's hops; may decline (null: always), then it is two of sdpa's.
+  bool (*supports_flare)(const FlareParams<T>&, std::string* why) = nullptr;
+  void (*flare_backward)(const FlareBackwardParams<T>&) = nullptr;
   void (*embedding)(const EmbeddingParams<T>&);
   void (*embedding_backward)(const EmbeddingBackwardParams<T>&);
   void (*gather)(const GatherParams<T>&);

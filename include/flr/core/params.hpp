@@ -200,6 +200,29 @@ struct SdpaBackwardParams {
            dbias_mode = GradMode::ignore;
 };
 
+/// FLARE's mixer: z = softmax(scale · q kᵀ) v over the N tokens, y = softmax(scale · k qᵀ) z over the M
+/// latents, with their log-sum-exps lse_z [B,H,M] and lse_y [B,H,N]. Heads as in SdpaParams; q may be
+/// shared by the batch.
+template <class T>
+struct FlareParams {
+  index_t B = 0, H = 0, M = 0, N = 0, D = 0;
+  compute_t<T> scale = 1;
+  const T *q = nullptr, *k = nullptr, *v = nullptr, *z = nullptr, *y = nullptr;
+  HeadStrides qs, ks, vs, zs, ys;
+  const compute_t<T>*lse_z = nullptr, *lse_y = nullptr;
+};
+
+/// Gradients of y. Where q is shared by the batch, dq has a batch stride of 0 and is summed.
+template <class T>
+struct FlareBackwardParams {
+  FlareParams<T> f;
+  const T* dy = nullptr;
+  HeadStrides dys;
+  T *dq = nullptr, *dk = nullptr, *dv = nullptr;
+  HeadStrides dqs, dks, dvs;
+  GradMode dq_mode = GradMode::ignore, dk_mode = GradMode::ignore, dv_mode = GradMode::ignore;
+};
+
 /// y[r,:] = table[index[r],:].
 template <class T>
 struct EmbeddingParams {

@@ -4,7 +4,9 @@
 //   record("softmax", {y}, {x}, [y = save(y)](Backward& b) { … b.target<T>(0) … });
 #pragma once
 
+#include <algorithm>
 #include <initializer_list>
+#include <numeric>
 #include <optional>
 
 #include "flr/graph/node.hpp"
@@ -64,7 +66,8 @@ class GradTarget {
   GradMode mode() const { return mode_; }
   bool wanted() const { return mode_ != GradMode::ignore; }
   bool accumulate() const { return mode_ == GradMode::accumulate; }
-  /// Contiguous memory of the input's shape; null when the gradient is not wanted.
+  /// Memory of the input's shape, contiguous unless target_as was given strides; null when the
+  /// gradient is not wanted.
   T* data() { return wanted() ? tensor_.mutable_data() : nullptr; }
   Tensor<T>& tensor() { return tensor_; }
 
@@ -110,6 +113,18 @@ void add_in_place(Tensor<T>& dst, const Tensor<T>& src) {
   CopyParams<T> p{dst.shape(), broadcast_strides(src.shape(), src.strides(), dst.shape()),
                   dst.strides(), src.data(), dst.mutable_data(), true};
   backend<T>(dst.device()).copy(p);
+}
+
+/// Strides of dense memory of this shape whose axes lie in the order of other strides.
+inline Shape strides_ordered_as(const Shape& shape, const Shape& strides) {
+  std::vector<int> order(static_cast<std::size_t>(shape.rank()));
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int a, int b) { return strides[a] > strides[b]; });
+  Shape result = shape;
+  index_t stride = 1;
+  for (std::size_t i = order.size(); i-- > 0; stride *= shape[order[i]]) result[order[i]] = stride;
+  return result;
 }
 
 /// Puts one contribution into a node's slot. A handle that others share is never written to.
@@ -189,24 +204,13 @@ class Backward {
   /// The place for the gradient of an input: memory of the input's shape, and whether to add.
   template <Floating T>
   GradTarget<T> target(int input) {
-    const Edge& edge = node_.inputs()[static_cast<std::size_t>(input)];
-    if (!edge.node) return {};
-    Node& node = *edge.node;
-    const OutputInfo& info = node.outputs()[static_cast<std::size_t>(edge.slot)];
-    if (info.dtype != dtype_of<T> || node.loaned(edge.slot))
-      return {Tensor<T>::empty(info.shape, info.device), node, edge.slot};
-    ImplPtr& held = node.gradient(edge.slot);
-    const bool keep = held && !node.stale(edge.slot);
-    node.mark_written(edge.slot);
-    // Only memory that nobody else can see is written to; a leaf's is meant to be seen.
-    const bool own = held && (node.is_leaf() || (held.use_count() == 1 &&
-                                                 held->storage.use_count() == 1));
-    if (!own || !held->is_contiguous()) {
-      ImplPtr fresh = detail::new_impl(info.shape, dtype_of<T>, info.device);
-      if (keep) Tensor<T>(fresh).copy_(Tensor<T>(held));
-      held = std::move(fresh);
-    }
-    return {held, keep ? GradMode::accumulate : GradMode::overwrite, node, edge.slot};
+    return target_in<T>(input, nullptr);
+  }
+  /// The same with the axes in memory in the order that `like`, of the input's shape, has them: a
+  /// view's gradient is then a view of its base's gradient. For kernels that take strides.
+  template <Floating T>
+  GradTarget<T> target_as(int input, const Tensor<T>& like) {
+    return target_in<T>(input, &like.strides());
   }
 
   /// Hands over a finished gradient. It may be a view or shared: it is not written to.
@@ -217,6 +221,36 @@ class Backward {
   }
 
  private:
+  template <Floating T>
+  GradTarget<T> target_in(int input, const Shape* strides) {
+    const Edge& edge = node_.inputs()[static_cast<std::size_t>(input)];
+    if (!edge.node) return {};
+    Node& node = *edge.node;
+    const OutputInfo& info = node.outputs()[static_cast<std::size_t>(edge.slot)];
+    const auto fresh = [&] {
+      ImplPtr memory = detail::new_impl(info.shape, dtype_of<T>, info.device);
+      if (strides && !node.is_leaf()) memory->strides = detail::strides_ordered_as(info.shape, *strides);
+      return memory;
+    };
+    if (info.dtype != dtype_of<T> || node.loaned(edge.slot))
+      return {Tensor<T>(fresh()), node, edge.slot};
+    ImplPtr& held = node.gradient(edge.slot);
+    const bool keep = held && !node.stale(edge.slot);
+    node.mark_written(edge.slot);
+    // Only memory that nobody else can see is written to; a leaf's is meant to be seen.
+    const bool own = held && (node.is_leaf() || (held.use_count() == 1 &&
+                                                 held->storage.use_count() == 1));
+    const bool fits = own && (held->is_contiguous() ||
+                              (strides && held->strides ==
+                                              detail::strides_ordered_as(info.shape, *strides)));
+    if (!fits) {
+      ImplPtr memory = fresh();
+      if (keep) Tensor<T>(memory).copy_(Tensor<T>(held));
+      held = std::move(memory);
+    }
+    return {held, keep ? GradMode::accumulate : GradMode::overwrite, node, edge.slot};
+  }
+
   Node& node_;
 };
 

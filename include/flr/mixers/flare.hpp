@@ -72,7 +72,8 @@ class Flare : public nn::Module<T> {
   /// x [B,N,C] → [B,N,C].
   template <Floating A>
   Tensor<A> operator()(const Tensor<A>& x) const {
-    return mix(x, [](const Tensor<A>& z) { return z; });
+    return out_proj_(
+        nn::merge_heads(flare_mixer(queries<A>(), keys(x), values(x), o_.scale)));
   }
 
   /// The same with a function on the latents [B,H,M,D] between the two hops.

@@ -27,11 +27,59 @@ Tensor<T> flare_decode(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& 
   return sdpa(k, q.rank() == 3 ? unsqueeze(q, 0) : q, z, {.scale = scale});
 }
 
-/// Both hops: y = decode(q, k, encode(q, k, v)).
+/// Both hops: y = decode(q, k, encode(q, k, v)). Where the backend has one backward pass for both, it
+/// is one node, which takes the scores' gradient once.
 template <Floating T>
-Tensor<T> flare_mixer(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v,
+Tensor<T> flare_mixer(const Tensor<T>& q_in, const Tensor<T>& k_in, const Tensor<T>& v_in,
                       double scale = 1) {
-  return flare_decode(q, k, flare_encode(q, k, v, scale), scale);
+  using C = compute_t<T>;
+  check(q_in.rank() == 3 || q_in.rank() == 4,
+        "[flare_mixer] expected latents [H,M,D] or [B,H,M,D], got {}", q_in.shape());
+  const Tensor<T> q = detail::readable_heads(q_in.rank() == 3 ? unsqueeze(q_in, 0) : q_in);
+  FlareParams<T> p;
+  const auto& table = backend<T>(q.device());
+  const bool heads = k_in.rank() == 4 && k_in.shape() == v_in.shape() &&
+                     q.size(1) == k_in.size(1) && q.size(3) == k_in.size(3) &&
+                     (q.size(0) == 1 || q.size(0) == k_in.size(0));
+  const auto composition = [&] {
+    return flare_decode(q, k_in, flare_encode(q, k_in, v_in, scale), scale);
+  };
+  if (!heads || !table.supports_flare || !recording(q, k_in, v_in)) return composition();
+  const Tensor<T> k = detail::readable_heads(k_in), v = detail::readable_heads(v_in);
+  p.B = k.size(0), p.H = k.size(1), p.M = q.size(2), p.N = k.size(2), p.D = k.size(3);
+  p.scale = static_cast<C>(scale);
+  p.q = q.data(), p.k = k.data(), p.v = v.data();
+  p.qs = detail::head_strides(q), p.ks = detail::head_strides(k), p.vs = detail::head_strides(v);
+  if (std::string why; !table.supports_flare(p, &why)) return composition();
+
+  Tensor<C> lse_z, lse_y;
+  Tensor<T> z, y;
+  {
+    NoGrad scope;
+    z = sdpa(q, k, v, {.scale = scale}, &lse_z);
+    y = sdpa(k, q, z, {.scale = scale}, &lse_y);
+  }
+  p.z = z.data(), p.y = y.data(), p.lse_z = lse_z.data(), p.lse_y = lse_y.data();
+  p.zs = detail::head_strides(z), p.ys = detail::head_strides(y);
+  record("flare_mixer", y, Inputs(q, k, v),
+         [f = p, q = save(q), k = save(k), v = save(v), z = save(z), y = save(y),
+          lse_z = save(lse_z), lse_y = save(lse_y)](Backward& b) {
+           for (const Saved<T>* t : {&q, &k, &v, &z, &y}) t->get("flare_mixer");
+           Tensor<T> dy = b.grad_strided<T>();
+           if (dy.strides()[3] != 1 && dy.size(3) != 1) dy = dy.clone();
+           FlareBackwardParams<T> p;
+           p.f = f;
+           p.dy = dy.data(), p.dys = {dy.strides()[0], dy.strides()[1], dy.strides()[2]};
+           auto dq = b.target_as<T>(0, q.get("flare_mixer")), dk = b.target_as<T>(1, k.get("flare_mixer")),
+                  dv = b.target_as<T>(2, v.get("flare_mixer"));
+           p.dq = dq.data(), p.dk = dk.data(), p.dv = dv.data();
+           p.dq_mode = dq.mode(), p.dk_mode = dk.mode(), p.dv_mode = dv.mode();
+           if (dq.wanted()) p.dqs = detail::head_strides(dq.tensor());
+           if (dk.wanted()) p.dks = detail::head_strides(dk.tensor());
+           if (dv.wanted()) p.dvs = detail::head_strides(dv.tensor());
+           backend<T>(dy.device()).flare_backward(p);
+         });
+  return y;
 }
 
 }  // namespace flr

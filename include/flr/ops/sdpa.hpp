@@ -121,7 +121,8 @@ Tensor<T> sdpa(const Tensor<T>& q_in, const Tensor<T>& k_in, const Tensor<T>& v_
              p.f = f;
              p.dout = dy.data();
              p.dos = {dy.strides()[0], dy.strides()[1], dy.strides()[2]};
-             auto dq = b.target<T>(0), dk = b.target<T>(1), dv = b.target<T>(2);
+             auto dq = b.target_as<T>(0, q.get("sdpa")), dk = b.target_as<T>(1, k.get("sdpa")),
+                  dv = b.target_as<T>(2, v.get("sdpa"));
              auto dbias = b.target<T>(3);
              p.dq = dq.data(), p.dk = dk.data(), p.dv = dv.data(), p.dbias = dbias.data();
              p.dq_mode = dq.mode(), p.dk_mode = dk.mode(), p.dv_mode = dv.mode();
