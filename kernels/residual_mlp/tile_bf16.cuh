@@ -13,6 +13,7 @@
 
 #include "../common/device.cuh"
 #include "../common/mma.cuh"
+#include "../common/shared.cuh"
 
 namespace flr::cuda::mlp {
 
@@ -107,17 +108,7 @@ __device__ inline void load_weight(std::uint32_t (&b)[4], const bf16* w, int str
             upper = lane / 16 * 8;
   const bf16* at = Transposed ? w + (k + second + low) * stride + n + upper
                               : w + (n + upper + low) * stride + k + second;
-  const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(at));
-  if constexpr (Transposed)
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3])
-                 : "r"(address)
-                 : "memory");
-  else
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3])
-                 : "r"(address)
-                 : "memory");
+  load_matrices<Transposed>(b, shared_address(at));
 }
 
 /// Accumulators of G column tiles, two 16×8 each. Register q of Rows holds the values

@@ -194,3 +194,105 @@ TEST_CASE("cuda FLARE: the precision of products reaches floats, and only where 
     CHECK(relative(again.tensors[i], exact.tensors[i]) == 0);
   }
 }
+
+// Calls whose sides are of similar length, or with masks: in bf16 those of sdpa/tensor.hpp, with
+// FLR_EXPLAIN=1 it says so. 132 heads and more fill a chip, so that a block's warps own different
+// rows; below that they share rows, and few rows are split over blocks.
+TEST_CASE("cuda sdpa on tensor cores: tails, splits and head dimensions") {
+  manual_seed(5);
+  for (index_t D : {8, 16, 24, 32, 40, 64, 72, 128})
+    for (auto [Nq, Nk] : {std::pair<index_t, index_t>{127, 129}, {128, 256}, {257, 300}, {33, 17}, {65, 95}, {40, 15}})
+      check_sdpa({1, 3, Nq, Nk, D, D});
+  for (auto [D, Dv] : {std::pair<index_t, index_t>{8, 16}, {16, 8}, {48, 64}, {128, 40}})
+    check_sdpa({2, 2, 70, 150, D, Dv});
+  check_sdpa({2, 3, 50, 60, 12, 12});  // declined
+  if (small()) return;
+  for (index_t D : {8, 16, 32, 64, 128}) {
+    check_sdpa({4, 34, 131, 141, D, D});
+    check_sdpa({2, 70, 129, 65, D, D}, true, true);
+    check_sdpa({1, 2, 33, 5000, D, D}, false, true);
+    check_sdpa({2, 1, 5000, 20, D, D}, false, true);
+    check_sdpa({1, 2, 1500, 1700, D, D});
+  }
+}
+
+TEST_CASE("cuda sdpa on tensor cores: causal, hidden keys, shared operands") {
+  manual_seed(6);
+  for (index_t D : {8, 16, 32, 64, 128}) {
+    if (small() && D > 16) continue;
+    check_sdpa({1, 2, 300, 300, D, D}, true);
+    check_sdpa({2, 1, 140, 290, D, D}, true, true);
+    check_sdpa({1, 2, 290, 140, D, D}, true);  // the first queries see nothing
+    check_sdpa({3, 2, 150, 260, D, D}, false, true);
+    check_sdpa({3, 2, 150, 160, D, D}, false, false, {}, true);
+    check_sdpa({3, 2, 150, 160, D, D}, true, false, {}, false, true);
+  }
+  // Heads shared as well, and one tensor in all three places: gradients are summed and accumulated.
+  for (index_t D : {16, 64}) {
+    compare_all(fmt::format("shared heads D{}", D),
+                [](const auto& t) { return sdpa(t[0], t[1], t[2], {.causal = true}); },
+                {draw({2, 4, 90, D}), draw({2, 1, 100, D}), draw({1, 1, 100, D})}, 99, 2e-5);
+    compare_all(fmt::format("one operand D{}", D),
+                [](const auto& t) { return sdpa(t[0], t[0], t[0]); }, {draw({2, 3, 200, D}, 0.5)}, 99, 2e-5);
+  }
+}
+
+TEST_CASE("cuda sdpa on tensor cores: tokens as a network has them") {
+  manual_seed(7);
+  for (index_t D : {8, 16, 32, 64, 128}) {
+    const index_t B = 2, N = small() ? 70 : 333, H = 4;
+    const auto f = [=](const auto& t) {
+      const auto heads = [=](const auto& x) { return x.reshape({B, N, H, D}).permute({0, 2, 1, 3}); };
+      return sdpa(heads(t[0]), heads(t[1]), heads(t[2])).permute({0, 2, 1, 3}).contiguous();
+    };
+    compare_all(fmt::format("tokens D{}", D), f,
+                {draw({B, N, H * D}), draw({B, N, H * D}), draw({B, N, H * D})}, 99, 2e-5);
+  }
+}
+
+TEST_CASE("cuda sdpa on tensor cores: large scores of both signs") {
+  manual_seed(8);
+  const auto f = [](const auto& t) { return sdpa(t[0], t[1], t[2], {.scale = 1}); };
+  for (index_t D : {8, 16, 64})
+    compare_all(fmt::format("large scores D{}", D), f,
+                {draw({1, 2, 150, D}, 4), draw({1, 2, 200, D}, 4), draw({1, 2, 200, D})}, 99, 2e-4);
+  // e to these scores is 0 in float, and e to their opposites is infinite. All keys are about the
+  // same, so that dq is a difference of equal numbers: it must be finite, no more.
+  const auto far = [](const auto& t) { return sdpa(t[2], t[0], t[1], {.scale = 1}); };
+  for (index_t D : {8, 16}) {
+    const auto q = draw({1, 2, 150, D}, 0.1) + 4.0, k = draw({1, 2, 200, D}, 0.1) - 4.0;
+    compare_all(fmt::format("scores far below zero D{}", D), far, {k, draw({1, 2, 200, D}), q}, 2, 1e-3);
+    const auto x = q.to<bf16>().to(Device::cuda).clone().requires_grad(true);
+    const auto y = k.to<bf16>().to(Device::cuda);
+    backward(sum(sdpa(x, y, y, {.scale = 1})));
+    for (double v : doubles(x.grad())) REQUIRE(std::isfinite(v));
+  }
+}
+
+TEST_CASE("cuda sdpa on tensor cores: float products of tf32") {
+  manual_seed(9);
+  struct Tf32 {
+    Tf32() { set_matmul_precision(MatmulPrecision::tf32); }
+    ~Tf32() { set_matmul_precision(MatmulPrecision::fp32); }
+  } scope;
+  // Operands are rounded to 10 bits: 2⁻¹¹ at most, a few of them in a row.
+  const Rule rule{.float_tolerance = 3e-3};
+  const auto check = [&](const Shapes& s, bool causal, bool hide) {
+    std::vector<std::uint8_t> kept(static_cast<std::size_t>(s.B * s.Nk));
+    for (std::size_t i = 0; i < kept.size(); ++i) kept[i] = !hide || i * i % 5 != 1;
+    const auto keep = from_vector(kept, {s.B, s.Nk});
+    const auto f = [=](const auto& t) { return call(t, 1 / std::sqrt(double(s.D)), causal, keep); };
+    compare<float>(fmt::format("sdpa tf32 Nq{} Nk{} D{} Dv{}{}{}", s.Nq, s.Nk, s.D, s.Dv,
+                               causal ? " causal" : "", hide ? " keep" : ""),
+                   f, f, {draw({s.B, s.H, s.Nq, s.D}), draw({s.B, s.H, s.Nk, s.D}), draw({s.B, s.H, s.Nk, s.Dv})},
+                   rule);
+  };
+  for (index_t D : {4, 8, 12, 16, 32, 64, 128}) {  // 128 goes to the general kernels
+    check({1, 2, 129, 95, D, D}, false, false);
+    check({2, 2, 70, 150, D, D}, true, true);
+    if (small()) continue;
+    check({4, 34, 131, 141, D, D}, false, true);
+    check({1, 1, 40, 3000, D, D}, false, true);
+    check({1, 2, 300, 300, D, 16}, true, false);
+  }
+}
