@@ -5,11 +5,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <mutex>
-#include <set>
 #include <string>
 
 #include "flare/flare.hpp"
+#include "flr/core/explain.hpp"
 #include "sdpa/general.hpp"
 #include "table.hpp"
 
@@ -27,19 +26,26 @@ bool general_only() {
   return chosen;
 }
 
-/// With FLR_EXPLAIN=1, says once per operation and shape which kernels ran.
 template <class T>
-void explain(const char* operation, const SdpaParams<T>& p, const std::string& kernels) {
-  static const bool wanted = variable_is("FLR_EXPLAIN", "1");
-  if (!wanted) return;
-  static std::mutex mutex;
-  static std::set<std::string> said;
-  const std::string dv = p.Dv == p.D ? "" : fmt::format(" Dv={}", p.Dv);
-  const std::string line =
-      fmt::format("[{}] B={} H={} Nq={} Nk={} D={}{}: {} ({})\n", operation, p.B, p.H, p.Nq, p.Nk,
-                  p.D, dv, kernels, name_of(dtype_of<T>));
-  const std::lock_guard lock(mutex);
-  if (said.insert(line).second) std::fputs(line.c_str(), stderr);
+void explain_call(const char* operation, const SdpaParams<T>& p, const std::string& kernels) {
+  explain([&] {
+    const std::string dv = p.Dv == p.D ? "" : fmt::format(" Dv={}", p.Dv);
+    return fmt::format("[{}] B={} H={} Nq={} Nk={} D={}{} {} on cuda: {}", operation, p.B, p.H,
+                       p.Nq, p.Nk, p.D, dv, name_of(dtype_of<T>), kernels);
+  });
+}
+
+/// Why the tensor-core kernels of flare/ refused a call that they were asked to take.
+template <class T>
+std::string refusal(const SdpaParams<T>& p) {
+  if (general_only()) return "flare: FLR_SDPA=general";
+  if (std::is_same_v<T, double>) return "flare: not for double";
+  if (p.causal || p.keep || p.bias) return "flare: a mask or a bias";
+  if (p.D != p.Dv) return fmt::format("flare: D={} and Dv={} differ", p.D, p.Dv);
+  if (p.D > 64 || (p.D & (p.D - 1)) || p.D < 2)
+    return fmt::format("flare: D={}, one of 2 to 64", p.D);
+  return fmt::format("flare: {} in this precision, number of latents or layout",
+                     name_of(dtype_of<T>));
 }
 
 template <class T>
@@ -70,9 +76,10 @@ bool flare_takes(const SdpaBackwardParams<T>& p) {
 template <class T>
 void sdpa(const SdpaParams<T>& p) {
   check_depths("sdpa", p);
-  if (flare_takes(p)) return explain("sdpa", p, "flare tensor cores");
+  if (flare_takes(p)) return explain_call("sdpa", p, "flare tensor cores");
   const index_t splits = attention::general_forward(p);
-  explain("sdpa", p, fmt::format("general, keys split in {}", splits));
+  if (explaining())
+    explain_call("sdpa", p, fmt::format("general, keys split in {}; {}", splits, refusal(p)));
 }
 
 template <class T>
@@ -81,14 +88,16 @@ void sdpa_backward(const SdpaBackwardParams<T>& p) {
   check_depths("sdpa_backward", f);
   check(f.lse || f.B * f.H * f.Nq == 0,
         "[sdpa_backward] expected the log-sum-exp of the forward call; got null");
-  if (flare_takes(p)) return explain("sdpa_backward", f, "flare tensor cores");
+  if (flare_takes(p)) return explain_call("sdpa_backward", f, "flare tensor cores");
   const Scratch<attention::QueryStatistics<T>> statistics(f.B * f.H * f.Nq + 1);
   attention::query_statistics(p, statistics.data());
   attention::bias_gradient(p, statistics.data());
   const index_t keys = attention::query_gradient(p, statistics.data());
   const index_t queries = attention::key_gradients(p, statistics.data());
-  explain("sdpa_backward", f,
-          fmt::format("general, keys split in {}, queries split in {}", keys, queries));
+  if (explaining())
+    explain_call("sdpa_backward", f,
+                 fmt::format("general, keys split in {}, queries split in {}; {}", keys, queries,
+                             refusal(f)));
 }
 
 template void sdpa<float>(const SdpaParams<float>&);
