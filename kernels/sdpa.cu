@@ -7,11 +7,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <mutex>
-#include <set>
 #include <string>
 
 #include "flare/flare.hpp"
+#include "flr/core/explain.hpp"
 #include "flr/core/precision.hpp"
 #include "sdpa/general.hpp"
 #include "sdpa/tensor.hpp"
@@ -45,19 +44,14 @@ bool flare_first(const SdpaParams<T>& p) {
   return longer >= 4 * shorter;
 }
 
-/// With FLR_EXPLAIN=1, says once per operation and shape which kernels ran.
-template <class T>
-void explain(const char* operation, const SdpaParams<T>& p, const std::string& kernels) {
-  static const bool wanted = variable_is("FLR_EXPLAIN", "1");
-  if (!wanted) return;
-  static std::mutex mutex;
-  static std::set<std::string> said;
-  const std::string dv = p.Dv == p.D ? "" : fmt::format(" Dv={}", p.Dv);
-  const std::string line =
-      fmt::format("[{}] B={} H={} Nq={} Nk={} D={}{}: {} ({})\n", operation, p.B, p.H, p.Nq, p.Nk,
-                  p.D, dv, kernels, name_of(dtype_of<T>));
-  const std::lock_guard lock(mutex);
-  if (said.insert(line).second) std::fputs(line.c_str(), stderr);
+/// `kernels` returns what to say of them.
+template <class T, class F>
+void explain_call(const char* operation, const SdpaParams<T>& p, F&& kernels) {
+  explain([&] {
+    const std::string dv = p.Dv == p.D ? "" : fmt::format(" Dv={}", p.Dv);
+    return fmt::format("[{}] B={} H={} Nq={} Nk={} D={}{} {} on cuda: {}", operation, p.B, p.H,
+                       p.Nq, p.Nk, p.D, dv, name_of(dtype_of<T>), kernels());
+  });
 }
 
 /// FLARE's kernels and what they multiply.
@@ -125,21 +119,25 @@ void sdpa(const SdpaParams<T>& p) {
   const std::string why = tensor_declines(p);
   const auto flare = [&] {
     if (!flare_takes(p)) return false;
-    explain("sdpa", p, flare_kernels<T>());
+    explain_call("sdpa", p, flare_kernels<T>);
     return true;
   };
   const auto tensor = [&] {
     if constexpr (!std::is_same_v<T, double>) {
       if (!why.empty()) return false;
       const index_t splits = attention::tensor::forward(p);
-      explain("sdpa", p, fmt::format("{}, keys split in {}", tensor_kernels<T>, splits));
+      explain_call("sdpa", p, [&] {
+        return fmt::format("{}, keys split in {}", tensor_kernels<T>, splits);
+      });
       return true;
     }
     return false;
   };
   if (taken(flare_first(p), flare, tensor)) return;
   const index_t splits = attention::general_forward(p);
-  explain("sdpa", p, fmt::format("general, keys split in {}{}", splits, reason(why)));
+  explain_call("sdpa", p, [&] {
+    return fmt::format("general, keys split in {}{}", splits, reason(why));
+  });
 }
 
 template <class T>
@@ -151,13 +149,14 @@ void sdpa_backward(const SdpaBackwardParams<T>& p) {
   const std::string why = tensor_declines(p);
   const auto flare = [&] {
     if (!flare_takes(p)) return false;
-    explain("sdpa_backward", f, flare_kernels<T>());
+    explain_call("sdpa_backward", f, flare_kernels<T>);
     return true;
   };
   const auto said = [&](const char* kernels, index_t keys, index_t queries) {
-    explain("sdpa_backward", f,
-            fmt::format("{}, keys split in {}, queries split in {}{}", kernels, keys, queries,
-                        reason(why)));
+    explain_call("sdpa_backward", f, [&] {
+      return fmt::format("{}, keys split in {}, queries split in {}{}", kernels, keys, queries,
+                         reason(why));
+    });
   };
   const auto tensor = [&] {
     if constexpr (!std::is_same_v<T, double>) {

@@ -148,6 +148,19 @@ same ckpt02/model.safetensors out/pdebench/b16_none out/pdebench/b16_block
 "$pdebench" --evaluate true --exp_name b16_none >log 2>err
 same rel_error.json out/pdebench/b16_none out/pdebench/b16_block
 
+# --- without a choice, the least that fits into memory is recomputed ---
+"$pdebench" --train true "${small[@]}" --epochs 1 --exp_name roomy >log 2>err
+grep -q "recomputes nothing" log || complain "something is recomputed in ample memory"
+grep -q "activations, MLPs recomputed" log || complain "the choices are not listed"
+"$FLR_BIN_DIR/make_cloud" cloud.npz 10000 2 >log 2>err || { cat log err; complain "make_cloud"; }
+last_line log "wrote cloud.npz: 2 samples of 10000 points"
+if (ulimit -v 400000 && "$pdebench" --help) >log 2>err; then  # not with a sanitizer's address space
+  (ulimit -v 400000 && "$pdebench" --train true --dataset cloud.npz --train_samples 1 --test_samples 1 \
+    --steps 1 --timing_only true --threads 2 --exp_name tight) >log 2>err ||
+    { cat log err; complain "a run within a limit"; }
+  grep -q "recomputes \(MLPs\|blocks\)" log || complain "nothing is recomputed in scarce memory"
+fi
+
 # --- every model, with the options of the reference ---
 for model in "flare --qk_norm true --rmsnorm true --attn_scale sqrt --act silu" \
   "flare_experimental --num_layers_k_proj -1 --num_layers_ffn 0 --out_proj_norm false" \

@@ -20,9 +20,4 @@ flr::Device device_of(const Options& options);
 /// its weights are loaded and before an optimiser is made.
 void place_model(const Options& options, flr::models::Model<float>& model);
 
-/// Sets what backward recomputes. `auto` takes the least that lets a step fit into the device's
-/// memory, by an estimate of what backward keeps; on the CPU, nothing. Returns a line that says so.
-std::string choose_recompute(const Options& options, const flr::data::PointSet& train,
-                             flr::models::Model<float>& model);
-
 }  // namespace pdebench

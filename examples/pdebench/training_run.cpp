@@ -7,6 +7,7 @@
 #include "optimizer_factory.hpp"
 #include "output.hpp"
 #include "problem.hpp"
+#include "recompute.hpp"
 #include "run.hpp"
 #include "statistics.hpp"
 #include "summary.hpp"
@@ -100,7 +101,9 @@ void TrainingRun::print_header() {
              trainer_->total_steps(), trainer_->steps_per_epoch(),
              o_.batch_size * o_.grad_accumulation_steps, o_.optimizer, o_.schedule,
              o_.learning_rate, o_.seed);
-  fmt::print("{}\n{}", choose_recompute(o_, set_.train, *model_), memory_table(device_of(o_)));
+  fmt::print("{}", memory_table(device_of(o_)));
+  fmt::print("{}", choose_recompute(o_, set_.train, *model_));
+  optimizer_->zero_grad();
   if (trainer_->step_count() > 0) fmt::print("going on after step {}\n", trainer_->step_count());
   if (o_.baselines) print_baselines(set_);
 }
