@@ -161,6 +161,15 @@ if (ulimit -v 400000 && "$pdebench" --help) >log 2>err; then  # not with a sanit
   grep -q "recomputes \(MLPs\|blocks\)" log || complain "nothing is recomputed in scarce memory"
 fi
 
+# --- FLR_EXPLAIN: once for each operation and shape, and silence without it ---
+FLR_EXPLAIN=1 "$pdebench" --train true "${small[@]}" --epochs 1 --exp_name explained >log 2>err
+for line in "[residual_mlp] rows=" "[sdpa] B="; do
+  grep -qF "$line" err || { cat err; complain "no line of $line"; }
+done
+[ "$(grep '^\[' err | sort | uniq -d | wc -l)" -eq 0 ] || complain "an explanation is repeated"
+"$pdebench" --train true "${small[@]}" --epochs 1 --exp_name silent >log 2>err
+grep -q '^\[' err && complain "explanations that nobody asked for"
+
 # --- every model, with the options of the reference ---
 for model in "flare --qk_norm true --rmsnorm true --attn_scale sqrt --act silu" \
   "flare_experimental --num_layers_k_proj -1 --num_layers_ffn 0 --out_proj_norm false" \
