@@ -3,7 +3,7 @@
 # a run which was stopped, killed or moved to other threads ends with the same bits.
 set -euo pipefail
 pdebench=$FLR_BIN_DIR/pdebench
-for program in pdebench make_darcy predict; do
+for program in pdebench make_darcy make_cloud predict; do
   [ -x "$FLR_BIN_DIR/$program" ] || { echo "$program is not built"; exit 77; }
 done
 export FLR_NUM_THREADS=2
