@@ -21,17 +21,22 @@ inline bool explaining() {
   return wanted;
 }
 
-/// Prints `[operation] shape: kernel; why others were refused` on stderr unless it has been printed
-/// before. `line` returns the text and is called only when somebody wants to know.
-template <class F>
-void explain(F&& line) {
-  if (!explaining()) [[likely]]
-    return;
+namespace detail {
+/// Prints a line on stderr unless it has been printed before.
+inline void explain_line(const std::string& text) {
   static std::mutex* mutex = new std::mutex;  // may be asked for by destructors of static objects
   static auto* said = new std::set<std::string>;
-  const std::string text = line() + "\n";
   const std::lock_guard lock(*mutex);
-  if (said->insert(text).second) std::fputs(text.c_str(), stderr);
+  if (said->insert(text).second) fmt::print(stderr, "{}\n", text);
+}
+}  // namespace detail
+
+/// Prints `[operation] shape: kernel; why others were refused` once. `line` returns the text and is
+/// called only when somebody wants to know. Not for the CPU table, which holds no state of its own.
+template <class F>
+void explain(F&& line) {
+  if (explaining()) [[unlikely]]
+    detail::explain_line(line());
 }
 
 }  // namespace flr

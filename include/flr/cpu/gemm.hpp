@@ -9,7 +9,6 @@
 
 #include "flr/cpu/dense_chunks.hpp"
 #include "flr/cpu/dense_column.hpp"
-#include "flr/core/explain.hpp"
 #include "flr/cpu/dense_large.hpp"
 
 FLR_CPU_BEGIN
@@ -116,22 +115,7 @@ void gemm(const GemmParams<T>& p) {
   };
   // Below this the register tile wins, above it Eigen's blocking for the caches does.
   constexpr index_t large = 192;
-  const bool is_large = p.m >= large && p.n >= large && p.k >= large;
-  const bool splits = !is_large && batches < 8 && p.k >= 512 && p.m * p.n <= 65536;
-  explain([&] {
-#ifdef FLR_USE_BLAS
-    constexpr const char* library = "the BLAS";
-#else
-    constexpr const char* library = "Eigen";
-#endif
-    const std::string kernel =
-        is_large ? fmt::format("{}; the register tile: all extents are {} or more", library, large)
-                 : fmt::format("the register tile{}; {}: an extent is below {}",
-                               splits ? ", split over k" : "", library, large);
-    return fmt::format("[gemm] batch={} m={} n={} k={} {} on cpu: {}", batches, p.m, p.n, p.k,
-                       name_of(dtype_of<T>), kernel);
-  });
-  if (is_large) {
+  if (p.m >= large && p.n >= large && p.k >= large) {
     for (index_t i = 0; i < batches; ++i)
       dense::gemm_large(p, p.a + offset(p.batch_a, i), p.b + offset(p.batch_b, i),
                         p.c + offset(p.batch_c, i));
@@ -139,7 +123,7 @@ void gemm(const GemmParams<T>& p) {
   }
   const dense::LeftOperand<T> a{p.a, p.trans_a ? 1 : p.lda, p.trans_a ? p.lda : 1};
   const index_t b_row = p.trans_b ? 1 : p.ldb, b_column = p.trans_b ? p.ldb : 1;
-  if (splits) {
+  if (batches < 8 && p.k >= 512 && p.m * p.n <= 65536) {
     for (index_t i = 0; i < batches; ++i)
       dense::gemm_split(p, {a.data + offset(p.batch_a, i), a.row, a.column},
                         p.b + offset(p.batch_b, i), b_row, b_column, p.c + offset(p.batch_c, i));
