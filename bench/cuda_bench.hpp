@@ -23,15 +23,28 @@ struct Arguments {
   double seconds = 0.1;  ///< timed, for each row
 };
 
-/// --only REGEX --seconds S; anything else ends the program.
-inline Arguments parse(int argc, char** argv) {
+/// A size that a program takes as a flag of its own.
+struct Size {
+  const char* flag;
+  index_t* value;
+};
+
+/// --only REGEX --seconds S and the sizes, whole numbers from 1 on; anything else ends the program.
+inline Arguments parse(int argc, char** argv, const std::vector<Size>& sizes = {}) {
   Arguments a;
+  std::string usage;
+  for (const Size& size : sizes) usage += fmt::format(" [{} {}]", size.flag, *size.value);
   for (int i = 1; i < argc; i += 2) {
     const std::string flag = argv[i];
+    const auto size = std::find_if(sizes.begin(), sizes.end(),
+                                   [&](const Size& s) { return flag == s.flag; });
     if (i + 1 < argc && flag == "--only") a.only = argv[i + 1];
     else if (i + 1 < argc && flag == "--seconds") a.seconds = std::atof(argv[i + 1]);
+    else if (i + 1 < argc && size != sizes.end() && std::atoll(argv[i + 1]) > 0)
+      *size->value = std::atoll(argv[i + 1]);
     else {
-      fmt::print(stderr, "usage: {} [--only REGEX of \"bench shape\"] [--seconds S]\n", argv[0]);
+      fmt::print(stderr, "usage: {} [--only REGEX of \"bench shape\"] [--seconds S]{}\n", argv[0],
+                 usage);
       std::exit(1);
     }
   }

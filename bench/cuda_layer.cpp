@@ -1,7 +1,8 @@
 // One FLARE layer on the GPU, forward and backward, as the paper's figure has it: C=128, H=8, K/V
-// projections of depth 3, M = 128, 512, 2048; softmax attention beside it where it can be borne.
-// The peer is bench/peer/cuda_layer.py.
+// projections of depth 3, M = 128, 512, 2048, N from 1k to 1M; softmax attention and physics
+// attention (64 slices) beside it. The peer is bench/peer/cuda_layer.py; bench/layer_figure draws both.
 #include "cuda_bench.hpp"
+#include "physics_attention.hpp"
 
 namespace {
 
@@ -17,9 +18,11 @@ Tensor<T> result_of_a_layer(const Tensor<T>& x) {
   return y;
 }
 
-/// A layer between others: its input has a gradient too.
+/// A layer between others: its input has a gradient too. `exponentials`: of attention, forward
+/// and backward; products of 7 · 2 · D operations go with every two.
 template <class T, class Layer>
-void run(bench::Report& report, const char* name, const std::string& shape, index_t N, Layer& layer) {
+void run(bench::Report& report, const char* name, const std::string& shape, index_t N, Layer& layer,
+         double exponentials = 0) {
   if (!report.wanted(name, shape)) return;
   layer.to(Device::cuda);
   if constexpr (std::same_as<T, bf16>) layer.keep_bf16();
@@ -28,6 +31,9 @@ void run(bench::Report& report, const char* name, const std::string& shape, inde
   x.requires_grad(true);
   bench::Work least;
   least.bytes = 4.0 * double(N) * double(C) * sizeof(T);  // x and dy in, y and dx out
+  least.exponentials = exponentials;
+  least.flops = exponentials / 2 * 14 * double(C / H);
+  least.flops_per_s = bench::flops_per_second<T>();
   report.time(name, shape, least, [&] {
     for (auto& entry : layer.arena().entries) entry.value.zero_grad();
     backward(layer(result_of_a_layer(x)), dy);
@@ -45,25 +51,28 @@ void flare(bench::Report& report, index_t N, index_t M) {
   o.channels = C, o.heads = H, o.latents = M, o.k_layers = o.v_layers = 3;
   mixers::Flare<float> layer(o);
   run<T>(report, "flare_layer", fmt::format("{} N{} C{} H{} M{}", type_name<T>(), N, C, H, M), N,
-         layer);
+         layer, 4 * double(N) * double(M) * double(H));
 }
 
-/// Softmax attention alone, between the projections that both layers have.
+/// The paper's figure: softmax attention and physics attention as layers of the same width.
 template <class T>
-void softmax_attention(bench::Report& report, index_t N) {
+void others(bench::Report& report, index_t N) {
   const std::string shape = fmt::format("{} N{} C{} H{}", type_name<T>(), N, C, H);
-  if (!report.wanted("softmax_attention", shape)) return;
-  std::vector<Tensor<T>> x;
-  for (int i = 0; i < 3; ++i) x.push_back(bench::normal<T>({1, N, C}).requires_grad(true));
-  const auto dy = nn::split_heads(bench::normal<T>({1, N, C}), H);
-  const double scores = double(N) * double(N) * double(H);
-  bench::Work w;
-  w.bytes = 8.0 * double(N) * double(C) * sizeof(T), w.exponentials = 2 * scores;
-  w.flops = 7 * 2 * scores * double(C / H), w.flops_per_s = bench::flops_per_second<T>();
-  report.time("softmax_attention", shape, w, [&] {
-    for (auto& t : x) t.zero_grad();
-    backward(sdpa(nn::split_heads(x[0], H), nn::split_heads(x[1], H), nn::split_heads(x[2], H)), dy);
-  });
+  if (N <= 131'072) {  // beyond, N² exponentials take minutes
+    mixers::SelfAttention<float> layer(C, H);
+    run<T>(report, "softmax_layer", shape, N, layer, 2 * double(N) * double(N) * double(H));
+  }
+  constexpr index_t G = 64;
+  bench::PhysicsAttention<float> layer(C, H, G);
+  run<T>(report, "physics_layer", fmt::format("{} G{}", shape, G), N, layer);
+}
+
+template <class T>
+void figure(bench::Report& report) {
+  for (const index_t N : {1'024, 4'096, 16'384, 65'536, 131'072, 262'144, 1'048'576}) {
+    for (const index_t M : {128, 512, 2048}) flare<T>(report, N, M);
+    others<T>(report, N);
+  }
 }
 
 }  // namespace
@@ -71,10 +80,7 @@ void softmax_attention(bench::Report& report, index_t N) {
 int main(int argc, char** argv) {
   return bench::run(argc, argv, [](bench::Report& report) {
     manual_seed(0);
-    for (const index_t N : {1'000, 100'000, 1'000'000})
-      for (const index_t M : {128, 512, 2048}) flare<bf16>(report, N, M);
-    for (const index_t N : {1'000, 100'000, 1'000'000})
-      for (const index_t M : {128, 512, 2048}) flare<float>(report, N, M);
-    softmax_attention<bf16>(report, 100'000);
+    figure<bf16>(report);
+    figure<float>(report);
   });
 }

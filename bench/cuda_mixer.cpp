@@ -5,6 +5,7 @@
 // values are results of layers; mixer_graph goes through the graph with keys and values as leaves,
 // whose gradients are collected in float, and so has more memory to move.
 #include "cuda_bench.hpp"
+#include "flr/core/precision.hpp"
 
 namespace {
 
@@ -80,10 +81,16 @@ struct Mixer {
   }
 };
 
+/// What T is multiplied in.
+template <class T>
+const char* products() {
+  if (std::same_as<T, bf16>) return "bf16";
+  return matmul_precision() == MatmulPrecision::tf32 ? "tf32" : "fp32";
+}
+
 template <class T>
 void run(bench::Report& report, index_t N, index_t H, index_t D, index_t M) {
-  const std::string shape =
-      fmt::format("{} N{} H{} D{} M{}", std::same_as<T, bf16> ? "bf16" : "fp32", N, H, D, M);
+  const std::string shape = fmt::format("{} N{} H{} D{} M{}", products<T>(), N, H, D, M);
   bool any = false;
   for (const char* name : {"mixer_fwd", "mixer_fwd_bwd", "mixer_bwd", "mixer_graph", "encode", "decode",
                            "encode_bwd", "decode_bwd"})
@@ -110,8 +117,7 @@ void run(bench::Report& report, index_t N, index_t H, index_t D, index_t M) {
 
 template <class T>
 void run_graph(bench::Report& report, index_t N, index_t H, index_t D, index_t M) {
-  const std::string shape =
-      fmt::format("{} N{} H{} D{} M{}", std::same_as<T, bf16> ? "bf16" : "fp32", N, H, D, M);
+  const std::string shape = fmt::format("{} N{} H{} D{} M{}", products<T>(), N, H, D, M);
   if (!report.wanted("mixer_graph", shape)) return;
   auto q = bench::normal<T>({H, M, D}), k = bench::normal<T>({1, N, H * D});
   auto v = bench::normal<T>({1, N, H * D});
@@ -132,9 +138,15 @@ int main(int argc, char** argv) {
       for (const index_t M : {64, 128, 512, 2048}) run<bf16>(report, N, H, D, M);
     for (const index_t D : {8, 16})
       for (const index_t M : {128, 2048}) run_graph<bf16>(report, N, H, D, M);
-    // True float at D = 32 and 64 is a matter of seconds a call for many latents.
-    for (const index_t D : {8, 16, 32, 64})
-      for (const index_t M : {64, 128, 512, 2048})
-        if (D <= 16 || M == 128) run<float>(report, N, H, D, M);
+    for (const index_t M : {128, 2048}) run<bf16>(report, N, H, 128, M);
+    for (const auto precision : {MatmulPrecision::fp32, MatmulPrecision::tf32}) {
+      set_matmul_precision(precision);
+      for (const index_t D : {8, 16, 32, 64})
+        for (const index_t M : {64, 128, 512, 2048})
+          if (D <= 16 || M == 128) run<float>(report, N, H, D, M);
+      run<float>(report, 972, 8, 8, 64);     // elasticity
+      run<float>(report, 7225, 16, 4, 256);  // Darcy
+    }
+    set_matmul_precision(MatmulPrecision::fp32);
   });
 }

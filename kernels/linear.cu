@@ -6,6 +6,7 @@
 // inputs or outputs take kernels of their own (linear/).
 #include "common/activation.cuh"
 #include "common/elementwise.cuh"
+#include "flr/core/explain.hpp"
 #include "gemm.hpp"
 #include "linear/parts.hpp"
 #include "table.hpp"
@@ -70,6 +71,15 @@ struct Slope {
   }
 };
 
+/// Rows of a part, for about `parts` parts: the same for all where that keeps operands aligned, since
+/// a shorter one at the end is a launch of its own; otherwise a multiple of 64.
+index_t stretch(index_t rows, index_t parts, index_t in, index_t out, index_t size) {
+  for (index_t n = parts; 2 * n > parts; --n)
+    if (rows % n == 0 && rows / n * in * size % 16 == 0 && rows / n * out * size % 16 == 0)
+      return rows / n;
+  return ceil_div(ceil_div(rows, parts), 64) * 64;
+}
+
 /// dw[out,in] (+)= dpᵀ x.
 template <class T>
 void weight_gradient(index_t rows, index_t in, index_t out, const T* dp, const T* x,
@@ -83,7 +93,7 @@ void weight_gradient(index_t rows, index_t in, index_t out, const T* dp, const T
   // About 256 tiles of work in all, at least 512 rows each; a multiple of 64 keeps the alignment.
   const index_t tiles = ceil_div(out, 64) * ceil_div(in, 64);
   const index_t wanted = tiles < 256 ? 256 / tiles : 1, most = ceil_div(rows, 512);
-  const index_t length = ceil_div(ceil_div(rows, wanted < most ? wanted : most), 64) * 64;
+  const index_t length = stretch(rows, wanted < most ? wanted : most, in, out, sizeof(T));
   const index_t whole = rows / length, rest = rows % length, size = out * in;
   GemmParams<T> g;
   g.m = out, g.n = in, g.k = length, g.trans_a = true;
@@ -104,6 +114,14 @@ void weight_gradient(index_t rows, index_t in, index_t out, const T* dp, const T
   dense::sum_parts<C>(whole + (rest > 0), size, partials, dw, 0, accumulate);
 }
 
+template <class T>
+void explain_layer(const char* what, index_t rows, index_t in, index_t out, const char* kernel) {
+  explain([&] {
+    return fmt::format("[{}] rows={} in={} out={} {} on cuda: {}", what, rows, in, out,
+                       name_of(dtype_of<T>), kernel);
+  });
+}
+
 }  // namespace
 
 template <class T>
@@ -116,9 +134,16 @@ void linear(const LinearParams<T>& p) {
     t.rows = p.rows, t.k = p.in, t.n = p.out;
     t.a = p.x, t.w = p.w, t.w_k = 1, t.w_n = p.in, t.bias = p.b;
     t.act = p.act, t.y = p.y, t.pre = p.pre;
-    if (p.in <= dense::narrow) return dense::thin_depth(t);
-    if (dense::thin_columns(t)) return;
+    if (p.in <= dense::narrow) {
+      explain_layer<T>("linear", p.rows, p.in, p.out, "thin, over its inputs");
+      return dense::thin_depth(t);
+    }
+    if (dense::thin_columns(t))
+      return explain_layer<T>("linear", p.rows, p.in, p.out, "thin, over its outputs");
   }
+  explain_layer<T>("linear", p.rows, p.in, p.out,
+                   p.out <= dense::narrow ? "gemm (cuBLASLt); thin: too many inputs"
+                                          : "gemm (cuBLASLt); thin: too many inputs and outputs");
   // cuBLASLt adds no bias to doubles.
   constexpr bool fuses_bias = !std::is_same_v<T, double>;
   T* z = p.pre ? p.pre : p.y;
@@ -168,8 +193,13 @@ void linear_backward(const LinearBackwardParams<T>& p) {
     t.rows = p.rows, t.k = p.out, t.n = p.in;
     t.a = dp, t.w = p.w, t.w_k = p.in, t.w_n = 1, t.y = p.dx, t.accumulate = add;
     if (p.out <= dense::narrow) {
+      explain_layer<T>("linear dx", p.rows, p.in, p.out, "thin, over the outputs");
       dense::thin_depth(t);
-    } else if (p.in > dense::narrow || !dense::thin_columns(t)) {
+    } else if (p.in <= dense::narrow && dense::thin_columns(t)) {
+      explain_layer<T>("linear dx", p.rows, p.in, p.out, "thin, over the inputs");
+    } else {
+      explain_layer<T>("linear dx", p.rows, p.in, p.out,
+                       "gemm (cuBLASLt); thin: too many inputs and outputs");
       GemmParams<T> g;
       g.m = p.rows, g.n = p.in, g.k = p.out;
       g.a = dp, g.lda = p.out, g.b = p.w, g.ldb = p.in, g.ldc = p.in;

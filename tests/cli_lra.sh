@@ -82,7 +82,7 @@ at_least out/lra/tokens test_token_accuracy 0.9
 grep -q ema_test_token_accuracy out/lra/tokens/accuracy.json || complain "no accuracy of the average"
 for more in "--pool cls --pos_embed rope" "--pool max --pos_embed sin --rmsnorm true --act silu" \
   "--mask false" "--qk_norm true --attn_scale sqrt" "--recompute true" "--optimizer lion" \
-  "--model_type transformer --pos_embed rope" "--model_type linear --kernel elu" \
+  "--model_type transformer --pos_embed rope" "--model_type linear --kernel elu --pos_embed rope" \
   "--model_type linformer --linformer_k 4" "--trm true --trm_N_steps 2 --trm_n 1 --trm_T 1"; do
   # shellcheck disable=SC2086
   run toy kinds --steps 3 $more
@@ -105,7 +105,7 @@ refuses "expected one of transformer, flare" "${train[@]}" --model_type flair
 refuses "--pool: expected one of mean" "${train[@]}" --pool sum
 refuses "takes no class token" "${train[@]}" --trm true --pool cls
 refuses "takes no class token" --train true --task toy_tokens "${small[@]}" --pool cls
-refuses "learned or sinusoid" "${train[@]}" --model_type linear --pos_embed rope
+refuses "learned or sinusoid" "${train[@]}" --model_type cosformer --pos_embed rope
 refuses "must be 1" "${train[@]}" --trm true --grad_accumulation_steps 2
 refuses "--attn_drop" "${train[@]}" --attn_drop 1
 refuses "no 'swish'" "${train[@]}" --kernel swish

@@ -3,7 +3,7 @@
 # a run which was stopped, killed or moved to other threads ends with the same bits.
 set -euo pipefail
 pdebench=$FLR_BIN_DIR/pdebench
-for program in pdebench make_darcy predict; do
+for program in pdebench make_darcy make_cloud predict; do
   [ -x "$FLR_BIN_DIR/$program" ] || { echo "$program is not built"; exit 77; }
 done
 export FLR_NUM_THREADS=2
@@ -147,6 +147,28 @@ grep -q "recomputes blocks" log || complain "what is recomputed is not in the he
 same ckpt02/model.safetensors out/pdebench/b16_none out/pdebench/b16_block
 "$pdebench" --evaluate true --exp_name b16_none >log 2>err
 same rel_error.json out/pdebench/b16_none out/pdebench/b16_block
+
+# --- without a choice, the least that fits into memory is recomputed ---
+"$pdebench" --train true "${small[@]}" --epochs 1 --exp_name roomy >log 2>err
+grep -q "recomputes nothing" log || complain "something is recomputed in ample memory"
+grep -q "activations, MLPs recomputed" log || complain "the choices are not listed"
+"$FLR_BIN_DIR/make_cloud" cloud.npz 10000 2 >log 2>err || { cat log err; complain "make_cloud"; }
+last_line log "wrote cloud.npz: 2 samples of 10000 points"
+if (ulimit -v 400000 && "$pdebench" --help) >log 2>err; then  # not with a sanitizer's address space
+  (ulimit -v 400000 && "$pdebench" --train true --dataset cloud.npz --train_samples 1 --test_samples 1 \
+    --steps 1 --timing_only true --threads 2 --exp_name tight) >log 2>err ||
+    { cat log err; complain "a run within a limit"; }
+  grep -q "recomputes \(MLPs\|blocks\)" log || complain "nothing is recomputed in scarce memory"
+fi
+
+# --- FLR_EXPLAIN: once for each operation and shape, and silence without it ---
+FLR_EXPLAIN=1 "$pdebench" --train true "${small[@]}" --epochs 1 --exp_name explained >log 2>err
+for line in "[residual_mlp] rows=" "[sdpa] B="; do
+  grep -qF "$line" err || { cat err; complain "no line of $line"; }
+done
+[ "$(grep '^\[' err | sort | uniq -d | wc -l)" -eq 0 ] || complain "an explanation is repeated"
+"$pdebench" --train true "${small[@]}" --epochs 1 --exp_name silent >log 2>err
+grep -q '^\[' err && complain "explanations that nobody asked for"
 
 # --- every model, with the options of the reference ---
 for model in "flare --qk_norm true --rmsnorm true --attn_scale sqrt --act silu" \

@@ -198,6 +198,19 @@ TEST_CASE("attention dropout: the mean over draws is attention, and padding stay
   CHECK(worst(a, exact) > 1e-3);
 }
 
+TEST_CASE("padding whose vectors are zero has gradients all the same") {
+  SequenceOptions o = small("linear");
+  o.positions = Positions::rotary, o.padding = 0;
+  for (const char* kernel : {"identity", "elu_norm"}) {
+    o.kernel = kernel;
+    models::Lra<double> model(o);
+    const auto mask = from_vector(std::vector<std::uint8_t>{1, 1, 0, 0}, {1, 4});
+    backward(sum(model(from_vector(std::vector<index_t>{1, 2, 0, 0}, {1, 4}), mask)));
+    for (const auto& p : model.parameters())
+      for (double g : p.value.grad().to_vector()) REQUIRE(std::isfinite(g));
+  }
+}
+
 TEST_CASE("the padding row of the embedding starts at zero and gets no gradient") {
   SequenceOptions o = small("flare");
   o.padding = 0;

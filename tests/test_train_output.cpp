@@ -6,10 +6,12 @@
 #include <filesystem>
 #include <set>
 
+#include "flr/core/philox.hpp"
 #include "flr/data/deflate.hpp"
 #include "flr/train/font.hpp"
 #include "flr/train/picture.hpp"
 #include "flr/train/png.hpp"
+#include "flr/train/reach.hpp"
 #include "flr/train/svg_plot.hpp"
 #include "flr/train/ticks.hpp"
 
@@ -251,6 +253,42 @@ TEST_CASE("points colour what is nearest to them and leave gaps open") {
     }
   CHECK(mistakes == 0);
   CHECK(unpainted > 1000);
+}
+
+TEST_CASE("a point reaches as far as its sixth neighbour says") {
+  // Clouds that are even, flat, on a line, clustered with strays, all in one place, and tiny.
+  const auto cloud = [](int kind, std::size_t n) {
+    std::array<std::vector<double>, 3> p;
+    for (std::size_t i = 0; i < n; ++i) {
+      const auto words = stream_block(5, static_cast<std::uint64_t>(kind), 0, i);
+      const double stretch = kind == 3 && i % 20 != 0 ? 3 : 300;
+      for (std::size_t a = 0; a < 3; ++a) {
+        const bool moves = kind == 4 ? false : kind == 2 ? a == 0 : kind == 1 ? a < 2 : true;
+        p[a].push_back(moves ? stretch * double(uniform_float(words[a])) : 7.0);
+      }
+    }
+    return p;
+  };
+  for (int kind = 0; kind < 5; ++kind)
+    for (const std::size_t n : {1, 2, 5, 7, 60, 900}) {
+      const auto p = cloud(kind, n);
+      const std::vector<double> got = reach_of_points(p[0], p[1], p[2]);
+      REQUIRE(got.size() == n);
+      std::size_t wrong = 0;
+      for (std::size_t i = 0; i < n; ++i) {
+        std::vector<double> distances;
+        for (std::size_t j = 0; j < n; ++j)
+          if (j != i)
+            distances.push_back(
+                std::hypot(p[0][i] - p[0][j], p[1][i] - p[1][j], p[2][i] - p[2][j]));
+        std::sort(distances.begin(), distances.end());
+        const double sixth = distances.empty() ? 0 : distances[std::min<std::size_t>(5, n - 2)];
+        wrong += std::abs(got[i] - std::max(0.9 * sixth, 1.5)) > 1e-9;
+      }
+      CAPTURE(kind);
+      CAPTURE(n);
+      CHECK(wrong == 0);
+    }
 }
 
 TEST_CASE("3-D points are seen along their least extent, the front ones in front") {

@@ -1,4 +1,5 @@
-"""One FLARE layer in PyTorch on the GPU, forward and backward: C=128, H=8, K/V depth 3.
+"""One layer in PyTorch on the GPU, forward and backward: FLARE's (C=128, H=8, K/V depth 3), softmax
+attention's and Transolver's physics attention (64 slices), N from 1k to 1M.
 
     python3 bench/peer/cuda_layer.py [--only REGEX] [--seconds S] [--deadline S]
 
@@ -10,7 +11,8 @@ import sys
 
 from cuda_common import arguments, compiled, dtype_of, run_groups
 
-WIDTH, HEADS = 128, 8
+WIDTH, HEADS, SLICES = 128, 8, 64
+SIZES = (1_024, 4_096, 16_384, 65_536, 131_072, 262_144, 1_048_576)
 
 
 def case(impl, dtype, n, m):
@@ -18,34 +20,30 @@ def case(impl, dtype, n, m):
             "shape": f"{dtype} N{n} C{WIDTH} H{HEADS} M{m}"}
 
 
-def attention(impl, n):
-    return {"bench": "softmax_attention", "impl": impl, "dtype": "bf16", "n": n,
-            "shape": f"bf16 N{n} C{WIDTH} H{HEADS}"}
+def other(bench, impl, dtype, n):
+    slices = f" G{SLICES}" if bench == "physics_layer" else ""
+    return {"bench": bench, "impl": impl, "dtype": dtype, "n": n,
+            "shape": f"{dtype} N{n} C{WIDTH} H{HEADS}{slices}"}
 
 
-def attention_call(c):
-    import torch
-    import torch.nn.functional as F
+def layer_of(c):
+    from attention_layers import PhysicsAttention, SelfAttention
+    from flare_torch import Mixer, initialise
 
-    def heads():
-        x = torch.randn(1, c["n"], WIDTH, device="cuda", dtype=torch.bfloat16)
-        return x.view(1, c["n"], HEADS, WIDTH // HEADS).transpose(1, 2)
-
-    q, k, v = (heads().requires_grad_() for _ in range(3))
-    dy = heads()
-    return lambda: torch.autograd.grad(F.scaled_dot_product_attention(q, k, v), (q, k, v), dy)
+    if c["bench"] == "softmax_layer":
+        return SelfAttention(WIDTH, HEADS)
+    if c["bench"] == "physics_layer":
+        return PhysicsAttention(WIDTH, HEADS, SLICES)
+    layer = Mixer(WIDTH, HEADS, c["m"], 1.0, 3, 3, 1.0, 1.0, None, False, False)
+    layer.apply(initialise)
+    return layer
 
 
 def call_of(c):
     import torch
-    from flare_torch import Mixer, initialise
-
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.manual_seed(0)
-    if c["bench"] == "softmax_attention":
-        return attention_call(c)
-    layer = Mixer(WIDTH, HEADS, c["m"], 1.0, 3, 3, 1.0, 1.0, None, False, False)
-    layer.apply(initialise)
+    layer = layer_of(c)
     layer = layer.cuda()
     pure, bf16 = c["impl"].endswith("-pure"), c["dtype"] == "bf16"
     if pure:
@@ -68,22 +66,20 @@ def call_of(c):
 
 
 def main():
-    sizes = [(n, m) for n in (1_000_000, 100_000, 1_000) for m in (128, 2048, 512)]
-    groups = [[case("torch-eager", "bf16", n, m) for n, m in sizes],
-              [case("torch-eager-pure", "bf16", 1_000_000, m) for m in (128, 2048)],
-              [case("torch-compile", "bf16", 1_000_000, 128)],
-              [case("torch-compile", "bf16", 1_000_000, 2048)],
-              [case("torch-eager", "fp32", n, m) for n in (1_000_000, 100_000) for m in (128,)],
-              [case("torch-compile", "fp32", 1_000_000, 128)],
-              [case("torch-compile", "fp32", 100_000, 128)],
-              [attention("torch-eager", 100_000)],
-              [case("torch-compile", "bf16", 100_000, 128)],
-              [case("torch-compile-graphs", "bf16", 1_000, 128)],
-              [case("torch-compile", "bf16", 1_000_000, 512)],
-              [case("torch-eager", "fp32", 1_000, m) for m in (128, 512, 2048)],
-              [case("torch-compile-graphs", "fp32", 1_000, 128)],
-              [case("torch-eager", "fp32", n, m) for n in (100_000, 1_000_000) for m in (512, 2048)],
-              [case("torch-compile-pure", "bf16", 1_000_000, 128)]]
+    # What says most comes first: the ends of the figure, then what lies between.
+    most, least = SIZES[-1], SIZES[0]
+    groups = [[case("torch-eager", dtype, n, m) for n in reversed(SIZES) for m in (128, 2048, 512)]
+              + [other("softmax_layer", "torch-eager", dtype, n) for n in SIZES if n <= 131_072]
+              + [other("physics_layer", "torch-eager", dtype, n) for n in SIZES]
+              for dtype in ("bf16", "fp32")]
+    groups[1:1] = [[case("torch-eager-pure", "bf16", most, m) for m in (128, 2048)],
+                   [case("torch-compile", "bf16", most, 128)],
+                   [case("torch-compile", "bf16", most, 2048)]]
+    groups += [[case("torch-compile", "fp32", most, 128)],
+               [case("torch-compile-graphs", "bf16", least, 128)],
+               [case("torch-compile", "bf16", most, 512)],
+               [case("torch-compile-graphs", "fp32", least, 128)],
+               [case("torch-compile-pure", "bf16", most, 128)]]
     return run_groups(arguments(__doc__), groups, call_of)
 
 

@@ -63,8 +63,9 @@ void PdeRun::print_header() {
   print_summary(o_, set_, *model_);
   program::print_groups(o_, *optimizer_);
   print_training("samples");
-  fmt::print("{}\n{}", choose_recompute(o_, set_.train, *model_),
-             memory_table(program::device_of(o_)));
+  fmt::print("{}", memory_table(program::device_of(o_)));
+  fmt::print("{}", choose_recompute(o_, set_.train, *model_));
+  optimizer_->zero_grad();
   if (o_.baselines) print_baselines(set_);
 }
 

@@ -15,7 +15,7 @@ namespace {
 
 template <int D>
 struct Tiling {
-  static constexpr int groups = D <= 16 ? 4 : 2;  ///< of 16 latents, a warp
+  static constexpr int groups = D <= 16 ? 4 : D <= 64 ? 2 : 1;  ///< of 16 latents, a warp
   static constexpr int halves = D <= 16 ? 2 : 1;  ///< of 16 tokens, a step
   static constexpr int warps = D <= 8 ? 8 : 4;    ///< of a block: neighbouring heads fill a line
 };
@@ -162,7 +162,7 @@ void encode(const Encode& p) {
   // The other way pays where a pass over the scores takes longer than the two launches that follow
   // it in vain.
   const double scores = double(p.n.B) * p.n.H * p.n.M * double(p.n.N);
-  const bool sampled = scores >= 0x1p27 && p.n.N >= 1024;
+  const bool sampled = scores >= 0x1p27 && p.n.N >= 1024 && p.n.D <= 64;
   Scratch<int> overflow(1);
   if (sampled) encode_sampled(p, overflow);
   const int* const only_if = sampled ? overflow.data() : nullptr;

@@ -22,8 +22,9 @@ struct Part {
   }
 };
 
+template <class T>
 __global__ void __launch_bounds__(32 * segments)
-    merge_kernel(Encode p, const float* o, const float* ml, int splits, Guard guard) {
+    merge_kernel(EncodeOf<T> p, const float* o, const float* ml, int splits, Guard guard) {
   if (guard.only_if && !*guard.only_if) return;
   __shared__ Part found[segments][32];
   const int lane = threadIdx.x % 32, segment = threadIdx.x / 32, D = p.n.D;
@@ -44,16 +45,20 @@ __global__ void __launch_bounds__(32 * segments)
   if (segment > 0 || m >= p.n.M) return;
   for (int s = 1; s < segments; ++s) part.merge(found[s][lane]);
   if (guard.raise && !(part.l < 0x1p100f && fabsf(part.o) < 0x1p120f)) *guard.raise = 1;
-  p.z.head(b, h)[m * p.z.s.row + d] = from_compute<bf16>(part.o / part.l);
+  p.z.head(b, h)[m * p.z.s.row + d] = from_compute<T>(part.o / part.l);
   if (p.lse && d == 0) p.lse[index_t{blockIdx.y} * p.n.M + m] = (part.m + log2f(part.l)) * ln_2;
 }
 
 }  // namespace
 
-void encode_merge(const Encode& p, const float* o, const float* ml, int splits, Guard guard) {
+template <class T>
+void encode_merge(const EncodeOf<T>& p, const float* o, const float* ml, int splits, Guard guard) {
   const dim3 grid(unsigned(ceil_div(index_t{p.n.M} * p.n.D, 32)), unsigned(p.n.B * p.n.H));
-  merge_kernel<<<grid, 32 * segments, 0, stream()>>>(p, o, ml, splits, guard);
+  merge_kernel<T><<<grid, 32 * segments, 0, stream()>>>(p, o, ml, splits, guard);
   check_launch("flare_encode_merge");
 }
+
+template void encode_merge(const EncodeOf<bf16>&, const float*, const float*, int, Guard);
+template void encode_merge(const EncodeOf<float>&, const float*, const float*, int, Guard);
 
 }  // namespace flr::cuda::flare

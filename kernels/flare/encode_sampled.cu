@@ -123,7 +123,7 @@ constexpr int warps = 16;
 }  // namespace
 
 void encode_sampled(const Encode& p, Scratch<int>& overflow) {
-  with_width(p.n.D, [&]<int D>() {
+  with_width<64>(p.n.D, [&]<int D>() {
     const auto kernel = sampled_kernel<D, tiles<D>, warps>;
     const Plan plan = plan_for("flare_encode", kernel, p.n, 16 * tiles<D>, warps, Slots<D>::bytes);
     const index_t rows = index_t{p.n.B} * p.n.H * plan.splits * p.n.M;

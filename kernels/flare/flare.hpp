@@ -6,8 +6,9 @@
 
 namespace flr::cuda {
 
-/// Whether the call was taken (and launched). Taken are: bf16; D = Dv = 8, 16, 32 or 64; no mask,
-/// no bias; scale > 0; at most 4096 rows on the shorter side; pointers and strides of 16 bytes.
+/// Whether the call was taken (and launched). Taken are: D = Dv a power of two from 2 to 128, to 64
+/// for floats; no mask, no bias; scale > 0; at most 4096 rows on the shorter side; pointers and
+/// strides of 16 bytes. Floats are multiplied as matmul_precision() says, doubles not at all.
 template <class T>
 bool flare_sdpa(const SdpaParams<T>&);
 template <class T>

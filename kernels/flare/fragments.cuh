@@ -5,7 +5,7 @@
 // one:
 //
 //   D = 8:  2t                       D = 32: 8t + 2j
-//   D = 16: 4t + 2j                  D = 64: 32 (j / 4) + 8t + 2 (j % 4)
+//   D = 16: 4t + 2j                  D ≥ 64: 32 (j / 4) + 8t + 2 (j % 4)
 //
 // D = 2 and 4 are D = 8 with zeros in the lanes beyond.
 //
@@ -92,7 +92,8 @@ __device__ Rows<D> load_left(const bf16* x, index_t stride, index_t first, index
 }
 
 /// Brings row `first` + lane into the second-level cache: the walk's next step finds it there.
-__device__ inline void prefetch_row(const bf16* x, index_t stride, index_t first, index_t end) {
+template <class T>
+__device__ void prefetch_row(const T* x, index_t stride, index_t first, index_t end) {
   const index_t row = first + threadIdx.x % 32;
   if (row < end) asm volatile("prefetch.global.L2 [%0];" ::"l"(x + row * stride));
 }

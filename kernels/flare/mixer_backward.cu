@@ -277,7 +277,7 @@ struct Tuning {
 }  // namespace
 
 void mixer_backward(const MixerBackward& p) {
-  with_width(p.n.D, [&]<int D>() {
+  with_width<64>(p.n.D, [&]<int D>() {
     using Tune = Tuning<D>;
     const Sizes& n = p.n;
     const auto launch = [&](auto* kernel, Pass pass, const Plan& plan) {
@@ -302,7 +302,7 @@ void mixer_backward(const MixerBackward& p) {
       Pass pass{.p = p};
       pass.parts = parts;
       launch(kernel, pass, plan);
-      reduce_partials(n, parts, int(plan.splits), 1, {{dz.data(), rows}, GradMode::overwrite});
+      reduce_partials(n, parts, int(plan.splits), 1, Grad{{dz.data(), rows}, GradMode::overwrite});
     }
     const auto kernel = mixer_kernel<D, Tune::tiles, Tune::warps, 1>;
     const Plan plan = plan_for("flare_mixer_backward", kernel, n, 16 * Tune::tiles, Tune::warps, Latents3<D>::bytes);

@@ -11,8 +11,10 @@ namespace {
 
 constexpr int segments = 8;
 
+template <class T>
 __global__ void __launch_bounds__(32 * segments)
-    reduce_kernel(Sizes n, const float* parts, int splits, float factor, Grad grad, int batches) {
+    reduce_kernel(Sizes n, const float* parts, int splits, float factor, GradOf<T> grad,
+                  int batches) {
   __shared__ float found[segments][32];
   const int lane = threadIdx.x % 32, segment = threadIdx.x / 32, h = blockIdx.y % n.H;
   const int b0 = blockIdx.y / n.H, item = int(blockIdx.x) * 32 + lane, items = n.M * n.D;
@@ -36,14 +38,18 @@ __global__ void __launch_bounds__(32 * segments)
 
 }  // namespace
 
+template <class T>
 void reduce_partials(const Sizes& n, const float* parts, int splits, float factor,
-                     const Grad& grad) {
+                     const GradOf<T>& grad) {
   if (!grad.wanted()) return;
   const bool shared = grad.s.batch == 0;
   const dim3 grid(unsigned(ceil_div(index_t{n.M} * n.D, 32)), unsigned(shared ? n.H : n.B * n.H));
-  reduce_kernel<<<grid, 32 * segments, 0, stream()>>>(n, parts, splits, factor, grad,
-                                                      shared ? n.B : 1);
+  reduce_kernel<T>
+      <<<grid, 32 * segments, 0, stream()>>>(n, parts, splits, factor, grad, shared ? n.B : 1);
   check_launch("flare_reduce_partials");
 }
+
+template void reduce_partials(const Sizes&, const float*, int, float, const GradOf<bf16>&);
+template void reduce_partials(const Sizes&, const float*, int, float, const GradOf<float>&);
 
 }  // namespace flr::cuda::flare

@@ -12,7 +12,7 @@ template <int D>
 struct Latents {
   static constexpr int groups = D <= 16 ? 4 : D == 32 ? 2 : 1;
   static constexpr int halves = D <= 16 ? 2 : 1;      ///< of 16 tokens, a step
-  static constexpr int most_warps = D == 64 ? 4 : 8;  ///< for a head: what shared memory holds
+  static constexpr int most_warps = D >= 64 ? 4 : 8;  ///< for a head: what shared memory holds
   static constexpr int tokens = 16 * halves;
   /// Pairs of floats that a warp leaves for one output of a step.
   static constexpr int pairs = tokens / 8 * regs<D> * 32;
@@ -27,11 +27,13 @@ struct BackwardPlan {
 template <int D>
 BackwardPlan backward_plan(const Sizes& n) {
   const int units = int(ceil_div(ceil_div(n.M, 16), Latents<D>::groups));
+  // Four warps at D = 128 fill a Hopper's shared memory; on other chips two have to do.
+  const int most = D == 128 && max_shared_bytes() < 200 * 1024 ? 2 : Latents<D>::most_warps;
   BackwardPlan plan;
-  plan.passes = int(ceil_div(units, Latents<D>::most_warps));
+  plan.passes = int(ceil_div(units, most));
   plan.warps = int(ceil_div(units, plan.passes));
   // Four warps make small blocks, of which registers hold more; eight cover a line at D = 8.
-  const int warps = D <= 8 || plan.warps > 4 ? 8 : 4;
+  const int warps = D <= 8 || plan.warps > 4 ? 8 : most < 4 ? most : 4;
   plan.heads = warps / plan.warps < n.H ? warps / plan.warps : n.H;
   return plan;
 }

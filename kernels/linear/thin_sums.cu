@@ -25,8 +25,11 @@ struct Cut {
     across = static_cast<int>(packs < threads ? packs : threads);
     down = threads / across;
     col_blocks = static_cast<int>(ceil_div(packs, across));
-    // 16 rows or more a thread; about 1024 blocks at most.
-    const index_t most = ceil_div(1024, col_blocks), wanted = ceil_div(r, index_t{down} * 16);
+    // 16 rows or more a thread, four where that leaves half of the chip idle; about 1024 blocks at
+    // most.
+    const index_t most = ceil_div(1024, col_blocks), few = ceil_div(64, col_blocks);
+    const index_t deep = ceil_div(r, index_t{down} * 16), flat = ceil_div(r, index_t{down} * 4);
+    const index_t wanted = deep > few ? deep : flat < few ? flat : few;
     rows_per_block = ceil_div(r, wanted < most ? wanted : most);
     row_blocks = static_cast<int>(ceil_div(r, rows_per_block));
   }

@@ -8,7 +8,7 @@ namespace flr::cuda::mlp {
 void backward_bf16(const ResidualMlpBackwardParams<bf16>& p) {
   const bool fused = fused_backward_fits(p);
   const int splits = p.rows == 0 ? 0
-                     : fused     ? int(smaller(fused_blocks, ceil_div(p.rows, 128)))
+                     : fused     ? fused_backward_splits(p)
                                  : split_backward_splits(p);
   Scratch<float> partials(larger(1, index_t{splits} * partial_size(p)));
   if (p.rows > 0) {

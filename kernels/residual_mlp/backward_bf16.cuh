@@ -14,6 +14,7 @@ constexpr index_t chunk_row_tiles = 132 * 8 * 2;
 
 /// Everything in one launch, for widths of 32 and 64 whose operands fit in shared memory.
 bool fused_backward_fits(const ResidualMlpBackwardParams<bf16>&);
+int fused_backward_splits(const ResidualMlpBackwardParams<bf16>&);
 void fused_backward(const ResidualMlpBackwardParams<bf16>&, float* partials);
 
 /// Chain and weight gradients in a launch each, chunk of rows by chunk of rows.

@@ -22,19 +22,21 @@ inline constexpr int pieces = (Hid / 32) * (Hid / 32);
 
 template <int Hid, bool Gelu>
 __global__ void __launch_bounds__(warps * 32, 1)
-    fused_kernel(const __grid_constant__ ResidualMlpBackwardParams<bf16> p, float* partials) {
+    fused_kernel(const __grid_constant__ ResidualMlpBackwardParams<bf16> p, float* partials,
+                 int active) {
   using W = Width<Hid>;
   using Staged = Weights<Hid, ResidualMlpBackwardParams<bf16>>;
   extern __shared__ uint4 shared[];
   const int layers = p.layers + 2, warp = threadIdx.x / 32;
   const index_t words = Operands<W::tiles>::words(p.layers, warps);
-  const Operands<W::tiles> operands{shared, shared + words, warps};
+  const Operands<W::tiles> operands{shared, shared + words, active};
   const Staged weights(p, shared + 2 * words, layers);
 
   WeightTile<2, 2> sums[most_pieces];
-  for (index_t r = blockIdx.x * index_t{warps * 16}; r < p.rows;
-       r += gridDim.x * index_t{warps * 16}) {
-    backward_chain<Hid, Gelu>(p, weights, operands, warp, r + warp * 16);
+  const index_t block_rows = active * 16;
+  for (index_t r = blockIdx.x * block_rows; r < p.rows; r += gridDim.x * block_rows) {
+    // Few rows are spread over more blocks: the other warps only help with weights and with dW.
+    if (warp < active) backward_chain<Hid, Gelu>(p, weights, operands, warp, r + warp * 16);
     __syncthreads();
 #pragma unroll
     for (int i = 0; i < most_pieces; ++i) {
@@ -42,7 +44,7 @@ __global__ void __launch_bounds__(warps * 32, 1)
       if (l >= layers) break;
       const int o = within / (Hid / 32) * 2, k = within % (Hid / 32) * 2;
 #pragma unroll 2
-      for (int tile = 0; tile < warps; ++tile)
+      for (int tile = 0; tile < active; ++tile)
         sums[i].add(operands.gradient(l, tile) + o * 32, operands.input(l, tile) + k * 32, k == 0);
     }
     __syncthreads();
@@ -70,12 +72,12 @@ bool fits(const ResidualMlpBackwardParams<bf16>& p) {
 }
 
 template <int Hid, bool Gelu>
-void launch(const ResidualMlpBackwardParams<bf16>& p, float* partials) {
+void launch(const ResidualMlpBackwardParams<bf16>& p, float* partials, int active) {
   const auto kernel = fused_kernel<Hid, Gelu>;
   const int bytes = shared_bytes<Hid>(p.layers);
   allow_shared(kernel, bytes, "residual_mlp_backward");
-  const index_t blocks = smaller(fused_blocks, ceil_div(p.rows, warps * 16));
-  kernel<<<unsigned(blocks), warps * 32, bytes, stream()>>>(p, partials);
+  const index_t blocks = smaller(fused_blocks, ceil_div(p.rows, active * 16));
+  kernel<<<unsigned(blocks), warps * 32, bytes, stream()>>>(p, partials, active);
   check_launch("residual_mlp_backward");
 }
 
@@ -85,12 +87,28 @@ bool fused_backward_fits(const ResidualMlpBackwardParams<bf16>& p) {
   return p.hid == 64 ? fits<64>(p) : p.hid == 32 && fits<32>(p);
 }
 
+namespace {
+
+/// Warps of a block that take rows. Each block leaves a part of all gradients, so not too many.
+int active_warps(index_t rows) {
+  int active = warps;
+  while (active > 2 && ceil_div(rows, active * 16) < 64) active /= 2;
+  return active;
+}
+
+}  // namespace
+
+int fused_backward_splits(const ResidualMlpBackwardParams<bf16>& p) {
+  return int(smaller(fused_blocks, ceil_div(p.rows, active_warps(p.rows) * 16)));
+}
+
 void fused_backward(const ResidualMlpBackwardParams<bf16>& p, float* partials) {
   const bool gelu = p.act == Activation::gelu_tanh;
+  const int active = active_warps(p.rows);
   if (p.hid == 64)
-    gelu ? launch<64, true>(p, partials) : launch<64, false>(p, partials);
+    gelu ? launch<64, true>(p, partials, active) : launch<64, false>(p, partials, active);
   else
-    gelu ? launch<32, true>(p, partials) : launch<32, false>(p, partials);
+    gelu ? launch<32, true>(p, partials, active) : launch<32, false>(p, partials, active);
 }
 
 }  // namespace flr::cuda::mlp

@@ -13,6 +13,7 @@
 
 #include "../common/device.cuh"
 #include "../common/mma.cuh"
+#include "../common/shared.cuh"
 
 namespace flr::cuda::mlp {
 
@@ -28,24 +29,36 @@ struct Width {
   static constexpr int group = tiles % 2 ? 1 : 2;  ///< column tiles computed together
 };
 
-/// Copies w [n,k] to shared memory; columns and rows up to the next multiple of 16 become 0.
+__device__ inline void copy_16_bytes(void* shared, const void* global) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
+                   static_cast<unsigned>(__cvta_generic_to_shared(shared))),
+               "l"(global)
+               : "memory");
+}
+
+/// Copies w [n,k] to shared memory; columns and rows up to the next multiple of 16 become 0. What is
+/// on its way when this returns has arrived after wait_for_copies and a barrier: for few rows the
+/// way from L2, once a layer, would take longer than the products.
 __device__ inline void stage_weight(bf16* to, int stride, const bf16* w, int n, int k) {
   const int n_pad = (n + 15) / 16 * 16, chunks = (k + 15) / 16 * 2;
   const bool whole = k % 8 == 0 && reinterpret_cast<std::uintptr_t>(w) % 16 == 0;
   for (int i = threadIdx.x; i < n_pad * chunks; i += blockDim.x) {
     const int row = i / chunks, col = i % chunks * 8;
-    Pack<bf16, 8> v;
-    if (row < n && col < k) {
-      if (whole) {
-        v = *reinterpret_cast<const Pack<bf16, 8>*>(w + row * k + col);
-      } else {
-#pragma unroll
-        for (int j = 0; j < 8; ++j)
-          if (col + j < k) v.v[j] = w[row * k + col + j];
-      }
+    if (whole && row < n && col < k) {
+      copy_16_bytes(to + row * stride + col, w + row * k + col);
+      continue;
     }
+    Pack<bf16, 8> v;
+    if (row < n)
+#pragma unroll
+      for (int j = 0; j < 8; ++j)
+        if (col + j < k) v.v[j] = w[row * k + col + j];
     *reinterpret_cast<Pack<bf16, 8>*>(to + row * stride + col) = v;
   }
+}
+
+__device__ inline void wait_for_copies() {
+  asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
 /// The weights of all layers in shared memory, or one slot that is refilled before each use.
@@ -62,12 +75,13 @@ struct Weights {
         slots(static_cast<bf16*>(shared)),
         bias(reinterpret_cast<float*>(slots + count * Width<Hid>::slot)),
         resident(count == p.layers + 2) {
-    for (int l = 0; l < p.layers + 2; ++l) {
-      if (resident) stage(l, slots + l * Width<Hid>::slot);
-      const int n = l == p.layers + 1 ? int(p.out) : Hid;
-      for (int i = threadIdx.x; i < Hid; i += blockDim.x)
-        bias[l * Hid + i] = i < n ? to_compute(p.b[l][i]) : 0.f;
-    }
+    if (resident)
+      for (int l = 0; l < p.layers + 2; ++l) stage(l, slots + l * Width<Hid>::slot);
+    const int all = (p.layers + 2) * Hid, used = (p.layers + 1) * Hid + int(p.out);
+#pragma unroll 2
+    for (int i = threadIdx.x; i < all; i += blockDim.x)
+      bias[i] = i < used ? to_compute(p.b[i / Hid][i % Hid]) : 0.f;
+    wait_for_copies();
     __syncthreads();
   }
   __device__ void stage(int l, bf16* to) const {
@@ -78,6 +92,7 @@ struct Weights {
     if (resident) return slots + l * Width<Hid>::slot;
     __syncthreads();
     stage(l, slots);
+    wait_for_copies();
     __syncthreads();
     return slots;
   }
@@ -93,17 +108,7 @@ __device__ inline void load_weight(std::uint32_t (&b)[4], const bf16* w, int str
             upper = lane / 16 * 8;
   const bf16* at = Transposed ? w + (k + second + low) * stride + n + upper
                               : w + (n + upper + low) * stride + k + second;
-  const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(at));
-  if constexpr (Transposed)
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3])
-                 : "r"(address)
-                 : "memory");
-  else
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3])
-                 : "r"(address)
-                 : "memory");
+  load_matrices<Transposed>(b, shared_address(at));
 }
 
 /// Accumulators of G column tiles, two 16×8 each. Register q of Rows holds the values

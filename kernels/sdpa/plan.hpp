@@ -24,12 +24,16 @@ struct Plan {
   constexpr index_t units() const { return heads * blocks * splits; }
 };
 
+/// When the loop is cut into splits.
+struct SplitRule {
+  index_t least = 128;      ///< rows in a split: fewer are not worth the merging
+  index_t accurate = 2048;  ///< terms that one thread adds up, where memory allows
+};
+
 /// `group` rows belong to a warp, `tile` rows are looped over at a time, `resident` blocks fit a
 /// multiprocessor, a row of a partial result has `width` numbers.
 inline Plan make_plan(index_t heads, index_t own, index_t loop, int group, int tile, int resident,
-                      index_t width) {
-  constexpr index_t least = 128;             // rows in a split
-  constexpr index_t accurate = 2048;         // terms that one thread adds up, where memory allows
+                      index_t width, const SplitRule& rule = {}) {
   constexpr index_t part_numbers = 1 << 24;  // in all partial results made for accuracy's sake
   const index_t processors = multiprocessors();
   Plan p;
@@ -45,10 +49,10 @@ inline Plan make_plan(index_t heads, index_t own, index_t loop, int group, int t
   const index_t base = std::max<index_t>(1, heads * p.blocks);
   const index_t wave = std::max<index_t>(1, processors * resident / base);
   const index_t affordable = part_numbers / std::max<index_t>(1, heads * own * width);
-  const index_t wanted = std::min(ceil_div(loop, accurate * p.loop_warps), affordable);
+  const index_t wanted = std::min(ceil_div(loop, rule.accurate * p.loop_warps), affordable);
   // Whole waves of blocks, so that none of them is nearly empty.
   p.splits = wave * std::max<index_t>(1, ceil_div(wanted, wave));
-  p.splits = std::max<index_t>(1, std::min(p.splits, ceil_div(loop, least)));
+  p.splits = std::max<index_t>(1, std::min(p.splits, ceil_div(loop, rule.least)));
   p.span = ceil_div(std::max<index_t>(1, ceil_div(loop, p.splits)), tile) * tile;
   p.splits = std::max<index_t>(1, ceil_div(loop, p.span));
   return p;

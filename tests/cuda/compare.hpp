@@ -92,6 +92,9 @@ inline double relative(const std::vector<double>& a, const std::vector<double>& 
 struct Rule {
   std::size_t differentiable = 99;  ///< inputs beyond these carry no gradient
   double float_tolerance = 0;       ///< 0: the usual one
+  /// Products of tf32, whose operands keep three bits more than bf16 does: floats may have an eighth
+  /// of what is allowed to bf16.
+  bool tf32 = false;
   /// For the result and each gradient, the norm of the terms whose sum it is; 0 or missing where
   /// they do not cancel. Nobody can give a sum more exactly than its terms are rounded: where the
   /// terms are larger than the sum, the error counts relative to them.
@@ -112,7 +115,9 @@ void compare(const std::string& what, F&& f, P&& plain, std::vector<Tensor<doubl
   const Outcome got = run<T>(f, inputs, rule.differentiable, Device::cuda);
   const Outcome again = run<T>(f, inputs, rule.differentiable, Device::cuda);
   Outcome rounded;
-  if constexpr (std::same_as<T, bf16>) rounded = run<T>(plain, inputs, rule.differentiable, Device::cpu);
+  if constexpr (!std::same_as<T, double>)
+    if (std::same_as<T, bf16> || rule.tf32)
+      rounded = run<bf16>(plain, inputs, rule.differentiable, Device::cpu);
   REQUIRE(got.tensors.size() == expected.tensors.size());
   // Gradients may cancel (all of them, behind a softmax over one key): a tenth of what the largest
   // one has counts as their scale.
@@ -128,8 +133,10 @@ void compare(const std::string& what, F&& f, P&& plain, std::vector<Tensor<doubl
     double allowed = std::same_as<T, double> ? 1e-12 : 5e-6;
     if constexpr (std::same_as<T, float>)
       if (rule.float_tolerance > 0) allowed = rule.float_tolerance;
-    if constexpr (std::same_as<T, bf16>)
-      allowed = std::max(8e-3, 2 * relative(rounded.tensors[i], expected.tensors[i], scale));
+    if (!rounded.tensors.empty()) {
+      const double plainly = 2 * relative(rounded.tensors[i], expected.tensors[i], scale);
+      allowed = std::same_as<T, bf16> ? std::max(8e-3, plainly) : std::max(allowed, plainly / 8);
+    }
     CHECK(error <= allowed);
     const bool same_bits = relative(again.tensors[i], got.tensors[i]) == 0;
     CHECK(same_bits);

@@ -5,6 +5,7 @@
 # (a regular expression of CTest names) of which one must fail.
 # A copy of the sources is changed, so an interrupted run leaves the repository alone.
 source "$(dirname "$0")/../../tools/_common.sh"
+source tests/mutants/_common.sh
 
 only=${1:-}
 work=$PWD/build/mutants
@@ -15,7 +16,7 @@ grep -qw avx2 /proc/cpuinfo && level=v3
 
 # Files keep their times, so that only what a mutant touches is compiled again.
 mkdir -p "$source"
-for folder in include examples tests tools bench; do
+for folder in include kernels examples tests tools bench; do
   rm -rf "${source:?}/$folder"
   cp -rp "$folder" "$source/$folder"
 done
@@ -35,11 +36,8 @@ compile() {
   cmake --build "$work/out" --parallel "$(job_count)" --target $(programs "$1")
 }
 
-mapfile -t mutants < <(grep -v '^ *#' "$list" | grep -F -- "$only" | grep ' | ' || true)
+mapfile -t mutants < <(mutants_of "$list" "$only")
 [ "${#mutants[@]}" -gt 0 ] || fail "no mutant contains $only"
-
-# field LINE NUMBER: fields stand between bars with spaces around them.
-field() { awk -F ' +[|] +' -v n="$2" '{ print $n }' <<<"$1" | sed 's/^ *//; s/ *$//'; }
 
 all=$(for mutant in "${mutants[@]}"; do field "$mutant" 3; done | sort -u | paste -sd'|')
 quietly compile "$all"
@@ -51,9 +49,7 @@ for mutant in "${mutants[@]}"; do
   expression=$(field "$mutant" 2)
   tests=$(field "$mutant" 3)
   cp -p "$source/$file" "$work/original"
-  sed -i "$expression" "$source/$file"
-  ! cmp -s "$source/$file" "$work/original" ||
-    fail "the mutant changes nothing: $file | $expression"
+  mutate "$mutant" "$work/original" "$source/$file"
   quietly compile "$tests"  # a mutant that does not compile proves nothing
   if ctest --test-dir "$work/out" -R "$tests" >"$work/log" 2>&1; then
     echo "SURVIVED  $file: $expression"

@@ -2,7 +2,11 @@
 include(CMakePackageConfigHelpers)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/flr)
-install(TARGETS flr_header_only flr flr_data flr_train EXPORT flrTargets)
+set(libraries flr_header_only flr flr_data flr_train)
+if(FLR_CUDA)
+  list(APPEND libraries flr_cuda)
+endif()
+install(TARGETS ${libraries} EXPORT flrTargets)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/flr TYPE INCLUDE FILES_MATCHING PATTERN "*.hpp")
 install(EXPORT flrTargets NAMESPACE flr:: DESTINATION ${package_dir})
 

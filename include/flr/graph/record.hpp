@@ -91,18 +91,21 @@ decltype(auto) visit_floating(const ImplPtr& impl, F&& f) {
   }
 }
 
+/// y = x in another type; both contiguous.
+template <Floating T, Floating U>
+void convert_into(const Tensor<T>& x, Tensor<U>& y) {
+  const auto& table = backend<T>(x.device());
+  if constexpr (std::same_as<U, float>) table.to_f32(x.data(), y.mutable_data(), x.numel());
+  else if constexpr (std::same_as<U, double>) table.to_f64(x.data(), y.mutable_data(), x.numel());
+  else table.to_bf16(x.data(), y.mutable_data(), x.numel());
+}
 template <Floating T, Floating U>
 Tensor<U> convert(const Tensor<T>& x) {
   if constexpr (std::same_as<T, U>) {
     return x;
   } else {
-    const Tensor<T> source = x.is_contiguous() ? x : x.clone();
     auto y = Tensor<U>::empty(x.shape(), x.device());
-    const auto& table = backend<T>(x.device());
-    if constexpr (std::same_as<U, float>) table.to_f32(source.data(), y.mutable_data(), x.numel());
-    else if constexpr (std::same_as<U, double>)
-      table.to_f64(source.data(), y.mutable_data(), x.numel());
-    else table.to_bf16(source.data(), y.mutable_data(), x.numel());
+    convert_into(x.is_contiguous() ? x : x.clone(), y);
     return y;
   }
 }
@@ -150,12 +153,26 @@ void contribute(Node& node, int slot, Tensor<G> g) {
   node.mark_written(slot);
 }
 
+template <Floating U, Floating T>
+void convert_and_contribute(Node& node, int slot, const Tensor<T>& g) {
+  if constexpr (!std::same_as<T, U>) {
+    // The first contribution to a leaf of another type goes to its place at once.
+    ImplPtr& held = node.gradient(slot);
+    if (held && node.stale(slot) && held->is_contiguous() && g.is_contiguous()) {
+      Tensor<U> place(held);
+      convert_into(g, place);
+      node.mark_written(slot);
+      return;
+    }
+  }
+  contribute(node, slot, convert<T, U>(g));
+}
 template <Floating T>
 void contribute_as(Node& node, int slot, const Tensor<T>& g) {
   switch (node.outputs()[static_cast<std::size_t>(slot)].dtype) {
-    case DType::f64: return contribute(node, slot, convert<T, double>(g));
-    case DType::bf16: return contribute(node, slot, convert<T, bf16>(g));
-    default: return contribute(node, slot, convert<T, float>(g));
+    case DType::f64: return convert_and_contribute<double>(node, slot, g);
+    case DType::bf16: return convert_and_contribute<bf16>(node, slot, g);
+    default: return convert_and_contribute<float>(node, slot, g);
   }
 }
 

@@ -50,7 +50,8 @@ inline FeatureMap feature_map_named(std::string_view name) {
 /// x over the length of its last axis: x/(‖x‖ + 1e-6).
 template <Floating T>
 Tensor<T> unit_vectors(const Tensor<T>& x) {
-  return map(_1 / (sqrt(_2) + 1e-6), x, sum(square(x), {-1}, true));
+  // The root of an exact zero (padding without a bias) would have an infinite slope.
+  return map(_1 / (sqrt(max(_2, 1e-30)) + 1e-6), x, sum(square(x), {-1}, true));
 }
 
 /// A feature map on heads [.., D].
@@ -82,7 +83,7 @@ class FeatureMapLayer : public nn::Module<T> {
       case FeatureMap::silu: return map(silu(_1) + 0.5, x);
       case FeatureMap::elu: return map(elu(_1) + 1.0, x);
       case FeatureMap::elu_norm:
-        return map(elu(_1 / max(sqrt(_2), 1e-6)) + 1.0, x, sum(square(x), {-1}, true));
+        return map(elu(_1 / sqrt(max(_2, 1e-12))) + 1.0, x, sum(square(x), {-1}, true));
       case FeatureMap::gelu: return gelu(x);
       case FeatureMap::tanh: return tanh(x);
       case FeatureMap::softplus: return map(softplus(_1) + 1e-6, x);

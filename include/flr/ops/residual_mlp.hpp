@@ -5,6 +5,7 @@
 // them, the pre-activations; the activations are made again in backward.
 #pragma once
 
+#include "flr/core/explain.hpp"
 #include "flr/ops/linear.hpp"
 
 namespace flr {
@@ -49,8 +50,14 @@ Tensor<T> residual_mlp(const Tensor<T>& x, const std::vector<Tensor<T>>& w,
   p.rows = p.in ? x.numel() / p.in : 0;
   std::string why;
   const auto& table = backend<T>(x.device());
-  if (p.layers > max_mlp_layers || !table.supports_residual_mlp(p, &why))
-    return residual_mlp_composition(x, w, b, o);
+  const bool fused = p.layers <= max_mlp_layers && table.supports_residual_mlp(p, &why);
+  explain([&] {
+    if (p.layers > max_mlp_layers) why = fmt::format("more than {} layers", max_mlp_layers);
+    return fmt::format("[residual_mlp] rows={} in={} hidden={} out={} layers={} {} on {}: {}", p.rows,
+                       p.in, p.hid, p.out, p.layers, name_of(dtype_of<T>), x.device().str(),
+                       fused ? "fused" : "composition of linear layers; fused: " + why);
+  });
+  if (!fused) return residual_mlp_composition(x, w, b, o);
 
   const Tensor<T> in = contiguous(x);
   Shape shape = x.shape();

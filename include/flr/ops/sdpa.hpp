@@ -8,6 +8,7 @@
 #include <cmath>
 #include <optional>
 
+#include "flr/core/explain.hpp"
 #include "flr/ops/convert.hpp"
 #include "flr/ops/elementwise.hpp"
 #include "flr/ops/matmul.hpp"
@@ -107,6 +108,13 @@ Tensor<T> sdpa(const Tensor<T>& q_in, const Tensor<T>& k_in, const Tensor<T>& v_
     lse = Tensor<C>::empty({p.B, p.H, p.Nq}, q.device());
     p.lse = lse.mutable_data();
   }
+  if (q.device().is_cpu())  // the CUDA table has several kernels and says itself which one it took
+    explain([&] {
+      return fmt::format("[sdpa] B={} H={} Nq={} Nk={} D={} Dv={} {} on cpu: blocks of queries and "
+                         "keys, {}; the only kernel",
+                         p.B, p.H, p.Nq, p.Nk, p.D, p.Dv, name_of(dtype_of<T>),
+                         tape ? "log-sum-exp kept" : "nothing kept");
+    });
   backend<T>(q.device()).sdpa(p);
   if (lse_out) *lse_out = lse;
 

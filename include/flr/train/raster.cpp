@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "flr/train/reach.hpp"
+
 namespace flr::train {
 
 namespace {
@@ -11,41 +13,6 @@ Window bounds(const FieldLayout& layout) {
   const auto [x0, x1] = std::minmax_element(layout.x.begin(), layout.x.end());
   const auto [y0, y1] = std::minmax_element(layout.y.begin(), layout.y.end());
   return {*x0, *x1, *y0, *y1};
-}
-
-// How far a point's colour reaches, in pixels: nine tenths of the distance to its sixth-nearest
-// neighbour, which closes the gaps of an irregular cloud and leaves holes in the domain open.
-std::vector<double> reach(std::span<const double> px, std::span<const double> py,
-                          std::span<const double> pz) {
-  constexpr std::size_t neighbours = 6;
-  const std::size_t n = px.size();
-  std::vector<std::size_t> order(n);
-  for (std::size_t i = 0; i < n; ++i) order[i] = i;
-  std::sort(order.begin(), order.end(), [&](auto i, auto j) { return px[i] < px[j]; });
-  std::vector<double> out(n);
-  for (std::size_t at = 0; at < n; ++at) {
-    // Sweep outwards in x and keep the six smallest distances; stop where x alone is further.
-    std::array<double, neighbours> best;
-    best.fill(std::numeric_limits<double>::infinity());
-    const std::size_t i = order[at];
-    const auto visit = [&](std::size_t j) {
-      const double dx = px[j] - px[i], dy = py[j] - py[i], dz = pz[j] - pz[i];
-      if (dx * dx >= best.back()) return false;
-      const double d = dx * dx + dy * dy + dz * dz;
-      if (d < best.back()) {
-        best.back() = d;
-        std::sort(best.begin(), best.end());
-      }
-      return true;
-    };
-    for (std::size_t k = at + 1; k < n && visit(order[k]);) ++k;
-    for (std::size_t k = at; k > 0 && visit(order[k - 1]);) --k;
-    double furthest = 0;  // of those found: a cloud may have fewer than six other points
-    for (const double d : best)
-      if (std::isfinite(d)) furthest = d;
-    out[i] = std::max(0.9 * std::sqrt(furthest), 1.5);
-  }
-  return out;
 }
 
 }  // namespace
@@ -160,7 +127,7 @@ void Raster::paint_points(const FieldLayout& layout, std::span<const double> px,
                           std::span<const double> py, double pixels_per_unit) {
   std::vector<double> pz(layout.depth);
   for (double& z : pz) z *= pixels_per_unit;
-  const std::vector<double> radius = reach(px, py, pz);
+  const std::vector<double> radius = reach_of_points(px, py, pz);
   for (std::size_t p = 0; p < px.size(); ++p) {
     const double r = radius[p];
     const int x0 = static_cast<int>(std::ceil(std::max(px[p] - r, 0.0)));

@@ -1,0 +1,151 @@
+// A block of GPU threads on one CPU thread, so that small kernels run where there is no GPU.
+//
+// Every GPU thread is a fiber; they take turns, and give up their turn where threads wait for each
+// other: at a barrier and at instructions of a whole warp. What such an instruction does is
+// computed from what all 32 lanes brought. A thread that waits in vain, or lanes that wait in
+// different instructions, end the program: on a GPU that would hang, or be undefined.
+//
+// Only what kernels/ladder uses is here. Shared memory is a static variable: blocks run one by one.
+#pragma once
+
+#include <ucontext.h>
+
+#include <array>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __shared__ static
+#define __launch_bounds__(...)
+
+struct dim3 {
+  unsigned x = 1, y = 1, z = 1;
+  constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+inline dim3 threadIdx, blockIdx, gridDim;
+
+namespace emulated {
+
+[[noreturn]] inline void give_up(const char* why) {
+  std::fprintf(stderr, "emulated GPU: %s\n", why);
+  std::abort();
+}
+
+/// What a lane brings to an instruction of its warp.
+using Operands = std::array<std::uint32_t, 8>;
+enum class Instruction { none, shuffle, mma };
+
+class Block {
+ public:
+  Block(unsigned threads, const std::function<void()>& body)
+      : body_(body), fibers_(threads), warps_((threads + 31) / 32) {
+    if (threads % 32) give_up("a block is whole warps here");
+  }
+
+  void run() {
+    current() = this;
+    for (Fiber& f : fibers_) {
+      getcontext(&f.context);
+      f.context.uc_stack.ss_sp = f.stack.get(), f.context.uc_stack.ss_size = stack_bytes;
+      f.context.uc_link = &scheduler_;
+      makecontext(
+          &f.context, [] { current()->thread_main(); }, 0);
+    }
+    for (std::size_t left = fibers_.size(); left > 0;) {
+      const std::size_t before = steps_;
+      for (at_ = 0; at_ < fibers_.size(); ++at_) {
+        if (fibers_[at_].done) continue;
+        threadIdx = dim3(unsigned(at_));
+        swapcontext(&scheduler_, &fibers_[at_].context);
+        left -= fibers_[at_].done;
+      }
+      if (steps_ == before) give_up("threads wait for others that are gone");
+    }
+  }
+
+  void barrier() {
+    const std::size_t turn = ++fibers_[at_].barriers;
+    ++arrived_, ++steps_;
+    while (arrived_ < turn * fibers_.size()) yield();
+  }
+
+  /// What all 32 lanes of the warp bring to the instruction.
+  std::array<Operands, 32> exchange(Instruction what, const Operands& mine) {
+    Warp& warp = warps_[at_ / 32];
+    const std::size_t turn = fibers_[at_].exchanges++, place = turn % 2;
+    if (warp.arrived == turn * 32) warp.what[place] = what;
+    if (warp.what[place] != what) give_up("lanes of a warp wait in different instructions");
+    warp.brought[place][at_ % 32] = mine;
+    ++warp.arrived, ++steps_;
+    while (warp.arrived < (turn + 1) * 32) yield();
+    return warp.brought[place];
+  }
+
+  static Block*& current() {
+    static Block* block = nullptr;
+    return block;
+  }
+
+ private:
+  static constexpr std::size_t stack_bytes = 64 * 1024;
+  struct Fiber {
+    ucontext_t context;
+    std::unique_ptr<char[]> stack{new char[stack_bytes]};  // left as it is: zeros would cost time
+    std::size_t barriers = 0, exchanges = 0;
+    bool done = false;
+  };
+  struct Warp {  // two places: a lane may be one instruction ahead of one that still reads
+    std::array<Operands, 32> brought[2];
+    Instruction what[2] = {};
+    std::size_t arrived = 0;
+  };
+
+  void thread_main() {
+    body_();
+    fibers_[at_].done = true;
+    ++steps_;
+  }
+  void yield() {
+    const std::size_t me = at_;
+    swapcontext(&fibers_[me].context, &scheduler_);
+  }
+
+  const std::function<void()>& body_;
+  std::vector<Fiber> fibers_;
+  std::vector<Warp> warps_;
+  ucontext_t scheduler_;
+  std::size_t at_ = 0, arrived_ = 0, steps_ = 0;
+};
+
+/// kernel<<<grid, threads, shared, stream>>>(arguments) as translate.sh writes it.
+inline void launch(const std::function<void()>& kernel, dim3 grid, unsigned threads, int, int) {
+  gridDim = grid;
+  for (unsigned z = 0; z < grid.z; ++z)
+    for (unsigned y = 0; y < grid.y; ++y)
+      for (unsigned x = 0; x < grid.x; ++x) {
+        blockIdx = dim3(x, y, z);
+        Block(threads, kernel).run();
+      }
+}
+
+}  // namespace emulated
+
+inline void __syncthreads() {
+  emulated::Block::current()->barrier();
+}
+
+inline float __shfl_xor_sync(unsigned, float x, int mask) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  const unsigned lane = threadIdx.x % 32;
+  const auto all = emulated::Block::current()->exchange(emulated::Instruction::shuffle,
+                                                        emulated::Operands{bits});
+  std::memcpy(&x, &all[lane ^ unsigned(mask)][0], 4);
+  return x;
+}

@@ -1,0 +1,63 @@
+// In place of kernels/common/mma.cuh: tensor-core instructions computed from the fragments of 32
+// lanes, which lie as the PTX ISA says in "Matrix Fragments for mma.m16n8k8" and "… mma.m16n8k16".
+// Written as its tables are, from a lane's register to its element, and turned round by searching;
+// the kernels' own comments count the other way.
+#pragma once
+
+#include "device.cuh"
+
+namespace flr::cuda {
+
+inline std::uint32_t pack_bf16(float low, float high) {
+  return bf16(low).bits | std::uint32_t{bf16(high).bits} << 16;
+}
+
+inline float exp2_fast(float x) {
+  return exp2f(x);
+}
+
+namespace emulated_mma {
+
+/// One of the two bf16 in a register.
+inline float half_of(std::uint32_t word, int half) {
+  bf16 x;
+  x.bits = std::uint16_t(half ? word >> 16 : word);
+  return x;
+}
+
+/// d += a b for operands of 16×depth and depth×8, depth 8 or 16.
+inline void multiply(float (&d)[4], const emulated::Operands& mine, int depth) {
+  const int lane = int(threadIdx.x % 32);
+  const auto all = ::emulated::Block::current()->exchange(::emulated::Instruction::mma, mine);
+  float a[16][16], b[16][8];
+  for (int at = 0; at < 32; ++at) {
+    const int group = at >> 2, in_group = at % 4;  // the manual's groupID and threadID_in_group
+    for (int i = 0; i < depth / 2; ++i) {          // a0 … a3 of k8, a0 … a7 of k16
+      const int row = i < 2 || (i >= 4 && i < 6) ? group : group + 8;
+      const int col = in_group * 2 + (i & 1) + (i >= 4 ? 8 : 0);
+      a[row][col] = half_of(all[std::size_t(at)][std::size_t(i / 2)], i % 2);
+    }
+    for (int i = 0; i < depth / 4; ++i) {  // b0, b1 of k8, b0 … b3 of k16
+      const int row = in_group * 2 + (i & 1) + (i >= 2 ? 8 : 0);
+      b[row][group] = half_of(all[std::size_t(at)][std::size_t(4 + i / 2)], i % 2);
+    }
+  }
+  for (int i = 0; i < 4; ++i) {
+    const int row = i < 2 ? lane >> 2 : (lane >> 2) + 8, col = lane % 4 * 2 + (i & 1);
+    double sum = d[i];
+    for (int k = 0; k < depth; ++k) sum += double(a[row][k]) * double(b[k][col]);
+    d[i] = float(sum);
+  }
+}
+
+}  // namespace emulated_mma
+
+inline void mma_k8(float (&d)[4], const std::uint32_t (&a)[2], std::uint32_t b) {
+  emulated_mma::multiply(d, {a[0], a[1], 0, 0, b}, 8);
+}
+inline void mma_k16(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
+                    std::uint32_t b1) {
+  emulated_mma::multiply(d, {a[0], a[1], a[2], a[3], b0, b1}, 16);
+}
+
+}  // namespace flr::cuda
