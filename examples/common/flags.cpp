@@ -1,8 +1,8 @@
 // From the command line to fields, and from fields to config.yaml and back.
 #include "flags.hpp"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
+#include <CLI/CLI.hpp>
 
 #include "flr/core/error.hpp"
 
@@ -90,8 +90,9 @@ bool Given::operator()(std::string_view name) const {
   return std::find(names_.begin(), names_.end(), name) != names_.end();
 }
 
-std::optional<Given> parse_flags(int argc, char** argv, const char* program, const char* description,
-                                 const Flags& flags, const std::vector<AbsentFlag>& absent) {
+std::optional<Given> parse_flags(int argc, char** argv, const char* program,
+                                 const char* description, const Flags& flags,
+                                 const std::vector<AbsentFlag>& absent) {
   CLI::App app{description, program};
   app.get_formatter()->column_width(34);
   std::vector<std::pair<std::string, CLI::Option*>> registered;

@@ -48,18 +48,21 @@ class Given {
   std::vector<std::string> names_;
 };
 
-/// Writes the command line's values into the flags' fields. Empty where --help was asked for and has
-/// been printed. Throws flr::Error with one sentence.
-std::optional<Given> parse_flags(int argc, char** argv, const char* program, const char* description,
-                                 const Flags& flags, const std::vector<AbsentFlag>& absent = {});
+/// Writes the command line's values into the flags' fields. Empty where --help was asked for and
+/// has been printed. Throws flr::Error with one sentence.
+std::optional<Given> parse_flags(int argc, char** argv, const char* program,
+                                 const char* description, const Flags& flags,
+                                 const std::vector<AbsentFlag>& absent = {});
 
 /// The part of the flags that config.yaml keeps, and back.
 flr::train::RunConfig to_config(const Flags& flags);
-void apply_config(const flr::train::RunConfig& config, const Flags& flags, const std::string& origin);
+void apply_config(const flr::train::RunConfig& config, const Flags& flags,
+                  const std::string& origin);
 
-/// Copies the given ones of a table `from` to the same table of other options. Where `run` says which
-/// run goes on, another value for a flag that is fixed is refused; `config` is where it stands.
-void apply_given(const Given& given, const Flags& from, const Flags& to, const std::string& run = {},
-                 const std::filesystem::path& config = {});
+/// Copies the given ones of a table `from` to the same table of other options. Where `run` says
+/// which run goes on, another value for a flag that is fixed is refused; `config` is where it
+/// stands.
+void apply_given(const Given& given, const Flags& from, const Flags& to,
+                 const std::string& run = {}, const std::filesystem::path& config = {});
 
 }  // namespace program

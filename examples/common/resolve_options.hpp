@@ -26,10 +26,11 @@ struct ResolvedOptions {
   Given given;  ///< the flags that stood on the command line
 };
 
-/// The command line, over what the run's folder (or --config) says, over presets and defaults. A run
-/// that goes on keeps what it was started with. Empty where --help was printed.
+/// The command line, over what the run's folder (or --config) says, over presets and defaults. A
+/// run that goes on keeps what it was started with. Empty where --help was printed.
 template <class O>
-std::optional<ResolvedOptions<O>> resolve_options(int argc, char** argv, const OptionRules<O>& rules) {
+std::optional<ResolvedOptions<O>> resolve_options(int argc, char** argv,
+                                                  const OptionRules<O>& rules) {
   using flr::check;
   O cli;
   const auto given =
@@ -51,7 +52,8 @@ std::optional<ResolvedOptions<O>> resolve_options(int argc, char** argv, const O
     apply_config(config, rules.flags(options), cli.config);
     for (const auto& [key, value] : config.entries()) chosen.add(key);
   }
-  apply_given(*given, rules.flags(cli), rules.flags(options), cli.train ? "" : cli.exp_name, stored);
+  apply_given(*given, rules.flags(cli), rules.flags(options), cli.train ? "" : cli.exp_name,
+              stored);
   if (cli.train) rules.settle(options, chosen);
   rules.check(options);
   return ResolvedOptions<O>{std::move(options), *given};

@@ -19,7 +19,8 @@ int run_program(const char* name, char** argv, Body&& body) {
   try {
     return body();
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "{}: the memory does not suffice; a smaller batch or model needs less\n", name);
+    fmt::print(stderr, "{}: the memory does not suffice; a smaller batch or model needs less\n",
+               name);
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}: {}\n", name, error.what());
   }

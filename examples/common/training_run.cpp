@@ -57,8 +57,10 @@ void TrainingRun::begin(std::unique_ptr<train::Trainer<float>> trainer) {
   trainer_ = std::move(trainer);
   trainer_->set_schedule(make_schedule(run_, trainer_->total_steps()));
   every_ = cadence();
-  if (run_.restart) resume_folder();
-  else start_folder();
+  if (run_.restart)
+    resume_folder();
+  else
+    start_folder();
 }
 
 void TrainingRun::start_folder() {

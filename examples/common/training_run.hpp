@@ -1,5 +1,5 @@
-// One training run: its folder, its record, its checkpoints, its loop. Programs add what they train and
-// how they measure it.
+// One training run: its folder, its record, its checkpoints, its loop. Programs add what they train
+// and how they measure it.
 #pragma once
 
 #include <memory>
@@ -28,15 +28,16 @@ class TrainingRun {
   int run();
 
  protected:
-  /// `options` are those of the derived class, which outlive this. Chooses the machine; for a restart
-  /// takes hold of the run's folder, so that nothing is loaded for a run that is at work already.
+  /// `options` are those of the derived class, which outlive this. Chooses the machine; for a
+  /// restart takes hold of the run's folder, so that nothing is loaded for a run that is at work
+  /// already.
   TrainingRun(const char* program, RunOptions& options);
 
   /// Makes the optimiser for a model that has been placed.
   void make_optimizer_for(flr::nn::Module<float>& model);
   flr::train::TrainerOptions trainer_options() const;
-  /// Takes the trainer, gives it its schedule, then makes the run's folder, or for a restart loads its
-  /// latest checkpoint.
+  /// Takes the trainer, gives it its schedule, then makes the run's folder, or for a restart loads
+  /// its latest checkpoint.
   void begin(std::unique_ptr<flr::train::Trainer<float>> trainer);
   /// The cadence that the options ask for.
   virtual Cadence cadence() const;

@@ -21,14 +21,14 @@ inline bool among(const std::string& value, Names names) {
 }
 
 inline void one_of(const char* flag, const std::string& value, Names names) {
-  flr::check(among(value, names), "--{}: expected one of {}; got '{}'", flag, fmt::join(names, ", "),
-             value);
+  flr::check(among(value, names), "--{}: expected one of {}; got '{}'", flag,
+             fmt::join(names, ", "), value);
 }
 
 inline void at_least(const char* flag, std::int64_t value, std::int64_t least,
                      std::int64_t most = 1 << 30) {
-  flr::check(value >= least && value <= most, "--{}: expected an integer from {} to {}; got {}", flag,
-             least, most, value);
+  flr::check(value >= least && value <= most, "--{}: expected an integer from {} to {}; got {}",
+             flag, least, most, value);
 }
 
 inline void between(const char* flag, double value, double low, double high) {
@@ -49,8 +49,8 @@ inline void not_negative(const char* flag, double value) {
 /// A ratio that makes a hidden layer of at least one channel.
 inline void hidden_ratio(const char* flag, double ratio, std::int64_t channels) {
   flr::check(std::isfinite(ratio) && ratio * static_cast<double>(channels) >= 1 && ratio <= 1024,
-             "--{}: expected a hidden width of at least 1 from {} channels; got a ratio of {:g}", flag,
-             channels, ratio);
+             "--{}: expected a hidden width of at least 1 from {} channels; got a ratio of {:g}",
+             flag, channels, ratio);
 }
 
 }  // namespace program

@@ -50,15 +50,13 @@ void write_confusion(const std::filesystem::path& folder, const train::SequenceS
     const int y = top + static_cast<int>(i) * cell;
     if (cell >= 12) label(fmt::format("{}", i), margin / 2, y + cell / 2 - 4, black);
     for (index_t j = 0; j < n; ++j) {
-      const double share =
-          row > 0 ? static_cast<double>(at(i, j)) / static_cast<double>(row) : 0.0;
+      const double share = row > 0 ? static_cast<double>(at(i, j)) / static_cast<double>(row) : 0.0;
       const int x = margin + static_cast<int>(j) * cell;
       image.fill(x, y, cell - 1, cell - 1, shade(share));
       if (cell >= 22)
         label(fmt::format("{:.0f}", 100 * share), x + cell / 2, y + cell / 2 - 4,
               share > 0.5 ? white : black);
-      if (i == 0 && cell >= 12)
-        label(fmt::format("{}", j), x + cell / 2, top + side + 8, black);
+      if (i == 0 && cell >= 12) label(fmt::format("{}", j), x + cell / 2, top + side + 8, black);
     }
   }
   train::write_png(folder / "confusion.png", image);

@@ -13,7 +13,8 @@ constexpr const char* machine = "Machine";
 constexpr const char* every = "Models: all";
 constexpr const char* dropping = "Models: dropout";
 constexpr const char* blocks = "Models: blocks with a transformer's MLP";
-constexpr const char* residual = "Models: flare, flare_plus_plus, multilinear, strassen, triple, quad";
+constexpr const char* residual =
+    "Models: flare, flare_plus_plus, multilinear, strassen, triple, quad";
 constexpr const char* others = "Models: single mixers";
 constexpr const char* recursive = "Models: recursive (TRM)";
 }  // namespace
@@ -71,8 +72,7 @@ Flags flags_of(Options& o) {
       {others, "norm_q", &o.norm_q, "their queries as unit vectors"},
       {others, "norm_k", &o.norm_k, "their keys as unit vectors"},
       {others, "num_states", &o.num_states, "multilinear: states that are multiplied"},
-      {others, "third_order_method", &o.third_order_method,
-       "third_order: strassen or third_order"},
+      {others, "third_order_method", &o.third_order_method, "third_order: strassen or third_order"},
 
       {residual, "attn_scale", &o.attn_scale, "flare: one, or sqrt: 1/sqrt(D)"},
       {residual, "num_latents", &o.num_latents, "flare: latent tokens"},

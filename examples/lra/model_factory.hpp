@@ -14,9 +14,8 @@ std::unique_ptr<flr::models::SequenceModel<float>> make_model(const Options& opt
                                                               const flr::data::SequenceSet& set);
 
 /// The model of a run with the weights of a checkpoint ("raw" or "ema"), on its device.
-std::unique_ptr<flr::models::SequenceModel<float>> load_model(const Options& options,
-                                                              const flr::data::SequenceSet& set,
-                                                              const std::filesystem::path& checkpoint,
-                                                              const std::string& weights);
+std::unique_ptr<flr::models::SequenceModel<float>> load_model(
+    const Options& options, const flr::data::SequenceSet& set,
+    const std::filesystem::path& checkpoint, const std::string& weights);
 
 }  // namespace lra

@@ -41,25 +41,31 @@ void check_model(const Options& o) {
   one_of("pool", o.pool, {"mean", "max", "cls"});
   one_of("pos_embed", o.pos_embed, {"abs", "sin", "rope"});
   check(o.pos_embed != "rope" || o.channel_dim / o.num_heads % 2 == 0,
-        "--pos_embed rope turns pairs of channels; {} heads of {} channels have {} each", o.num_heads,
-        o.channel_dim, o.channel_dim / o.num_heads);
-  for (const auto& [name, p] : {std::pair{"emb_drop", o.emb_drop}, {"cls_drop", o.cls_drop},
-                                {"attn_drop", o.attn_drop}, {"proj_drop", o.proj_drop}})
+        "--pos_embed rope turns pairs of channels; {} heads of {} channels have {} each",
+        o.num_heads, o.channel_dim, o.channel_dim / o.num_heads);
+  for (const auto& [name, p] : {std::pair{"emb_drop", o.emb_drop},
+                                {"cls_drop", o.cls_drop},
+                                {"attn_drop", o.attn_drop},
+                                {"proj_drop", o.proj_drop}})
     between(name, p, 0, 0.99);
   one_of("attn_scale", o.attn_scale, {"one", "sqrt"});
   one_of("third_order_method", o.third_order_method, {"third_order", "strassen"});
   flr::mixers::feature_map_named(o.kernel);
-  for (const auto& [name, n] :
-       {std::pair{"num_latents", o.num_latents}, {"linformer_k", o.linformer_k},
-        {"performer_nb_features", o.performer_nb_features}, {"num_states", o.num_states},
-        {"trm_N_steps", o.trm_N_steps}, {"trm_n", o.trm_n}, {"trm_T", o.trm_T}})
+  for (const auto& [name, n] : {std::pair{"num_latents", o.num_latents},
+                                {"linformer_k", o.linformer_k},
+                                {"performer_nb_features", o.performer_nb_features},
+                                {"num_states", o.num_states},
+                                {"trm_N_steps", o.trm_N_steps},
+                                {"trm_n", o.trm_n},
+                                {"trm_T", o.trm_T}})
     at_least(name, n, 1);
   at_least("performer_redraw_interval", o.performer_redraw_interval, 0);
   at_least("num_layers_kv_proj", o.num_layers_kv_proj, -1, 64);
   at_least("num_layers_ffn", o.num_layers_ffn, -1, 64);
-  for (const auto& [name, ratio] :
-       {std::pair{"mlp_ratio", o.mlp_ratio}, {"kv_proj_mlp_ratio", o.kv_proj_mlp_ratio},
-        {"ffn_mlp_ratio", o.ffn_mlp_ratio}, {"qk_dim_ratio", o.qk_dim_ratio}})
+  for (const auto& [name, ratio] : {std::pair{"mlp_ratio", o.mlp_ratio},
+                                    {"kv_proj_mlp_ratio", o.kv_proj_mlp_ratio},
+                                    {"ffn_mlp_ratio", o.ffn_mlp_ratio},
+                                    {"qk_dim_ratio", o.qk_dim_ratio}})
     program::hidden_ratio(name, ratio, o.channel_dim);
   check(!o.trm || o.pool != "cls", "--trm true takes no class token; use --pool mean or max");
   check(!o.trm || o.grad_accumulation_steps == 1,
@@ -81,8 +87,8 @@ void print_notes(Options& o, const program::Given& given) {
   note("num_states", o.model_type != "multilinear", model);
   note("third_order_method", o.model_type != "third_order", model);
   note("attn_drop", o.model_type != "flare" && o.model_type != "transformer", model);
-  for (const char* name : {"performer_nb_features", "performer_redraw_interval",
-                           "performer_normalize_inputs"})
+  for (const char* name :
+       {"performer_nb_features", "performer_redraw_interval", "performer_normalize_inputs"})
     note(name, o.model_type != "performer", model);
 }
 
@@ -91,7 +97,8 @@ void print_notes(Options& o, const program::Given& given) {
 void check_options(const Options& o) {
   check(!o.task.empty(), "name a task with --task");
   for (const auto& [name, n] : {std::pair{"train_samples", o.train_samples},
-                                {"dev_samples", o.dev_samples}, {"test_samples", o.test_samples},
+                                {"dev_samples", o.dev_samples},
+                                {"test_samples", o.test_samples},
                                 {"eval_batch_size", o.eval_batch_size}})
     at_least(name, n, 0);
   at_least("max_length", o.max_length, 0);
@@ -109,7 +116,11 @@ std::optional<Options> parse_options(int argc, char** argv) {
       "  lra --train true --task listops --model_type flare --preset paper --exp_name mine\n"
       "  lra --restart true --exp_name mine\n"
       "  lra --evaluate true --exp_name mine",
-      flags_of, absent, check_modes, settle, check_options};
+      flags_of,
+      absent,
+      check_modes,
+      settle,
+      check_options};
   auto resolved = program::resolve_options(argc, argv, rules);
   if (!resolved) return {};
   print_notes(resolved->options, resolved->given);

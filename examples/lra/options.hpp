@@ -47,7 +47,9 @@ struct Options : program::RunOptions {
 
   bool recompute = false;
 
-  std::int64_t evaluation_batch() const { return eval_batch_size > 0 ? eval_batch_size : batch_size; }
+  std::int64_t evaluation_batch() const {
+    return eval_batch_size > 0 ? eval_batch_size : batch_size;
+  }
 };
 
 /// All flags, pointing into `options`; always the same ones in the same order.

@@ -10,7 +10,8 @@ using flr::check;
 
 namespace {
 
-/// Rows that fit a preset, a task and a model ("*": any) hold together, later ones over earlier ones.
+/// Rows that fit a preset, a task and a model ("*": any) hold together, later ones over earlier
+/// ones.
 struct Row {
   const char *preset, *task, *model, *flags;
 };
@@ -26,8 +27,7 @@ constexpr Row rows[] = {
      "--num_blocks 4 --channel_dim 128 --num_heads 8 --mlp_ratio 4 --steps 20000 "
      "--learning_rate 1e-5 --weight_decay 1e-4 --pool cls --pos_embed rope --attn_scale sqrt"},
     {"paper", "text", "linear", "--kernel elu --pos_embed abs"},
-    {"paper", "text", "linformer",
-     "--learning_rate 5e-7 --weight_decay 5e-3 --linformer_k 128"},
+    {"paper", "text", "linformer", "--learning_rate 5e-7 --weight_decay 5e-3 --linformer_k 128"},
     {"paper", "text", "multilinear", "--pos_embed abs"},
     {"paper", "retrieval", "*",
      "--num_blocks 4 --channel_dim 128 --num_heads 4 --mlp_ratio 4 --steps 10000 "
@@ -108,7 +108,9 @@ bool fits(const char* pattern, const std::string& name) {
 
 }  // namespace
 
-std::string preset_names() { return "paper, lightweight"; }
+std::string preset_names() {
+  return "paper, lightweight";
+}
 
 void apply_preset(Options& o, const program::Given& chosen) {
   check(o.preset == "paper" || o.preset == "lightweight", "--preset: expected one of {}; got '{}'",
@@ -116,7 +118,8 @@ void apply_preset(Options& o, const program::Given& chosen) {
   std::vector<std::string> words{"preset"};
   bool knows_task = false;
   for (const Row& row : rows) {
-    if (o.preset != row.preset || !fits(row.task, o.task) || !fits(row.model, o.model_type)) continue;
+    if (o.preset != row.preset || !fits(row.task, o.task) || !fits(row.model, o.model_type))
+      continue;
     knows_task = knows_task || o.task == row.task;
     std::istringstream text(row.flags);
     for (std::string word; text >> word;) words.push_back(word);
@@ -126,7 +129,8 @@ void apply_preset(Options& o, const program::Given& chosen) {
   for (std::string& word : words) argv.push_back(word.data());
   Options preset;
   const auto flags = flags_of(preset);
-  const auto given = program::parse_flags(static_cast<int>(argv.size()), argv.data(), "lra", "", flags);
+  const auto given =
+      program::parse_flags(static_cast<int>(argv.size()), argv.data(), "lra", "", flags);
   program::Given left;
   for (const std::string& name : given->names())
     if (!chosen(name)) left.add(name);

@@ -20,7 +20,9 @@ int train(Options options) {
 }
 
 SequenceRun::SequenceRun(Options& options)
-    : TrainingRun("lra", options), o_(options), task_(load_problem(options)),
+    : TrainingRun("lra", options),
+      o_(options),
+      task_(load_problem(options)),
       how_(inputs_of(options, task_)) {
   manual_seed(static_cast<std::uint64_t>(o_.seed));
   model_ = make_model(o_, task_.train);
@@ -39,7 +41,9 @@ void SequenceRun::fill_folder(const fs::path& folder) {
   program::to_config(flags_of(o_)).save(folder / "config.yaml");
 }
 
-void SequenceRun::check_folder() { check_same_data(folder_, task_); }
+void SequenceRun::check_folder() {
+  check_same_data(folder_, task_);
+}
 
 void SequenceRun::take_scores(const fs::path& checkpoint) {
   if (!fs::exists(checkpoint / "accuracy.json")) return;
@@ -70,7 +74,9 @@ std::string SequenceRun::measure() {
   return describe(scores_);
 }
 
-void SequenceRun::write_scores(const fs::path& folder) { lra::write_scores(folder, scores_); }
+void SequenceRun::write_scores(const fs::path& folder) {
+  lra::write_scores(folder, scores_);
+}
 
 void SequenceRun::write_curve() {
   program::write_curves(folder_, o_.exp_name,

@@ -13,7 +13,8 @@ constexpr index_t length = 16, shortest = 6, marks = 3, words = 8;  // words 1 â
 /// Numbers of one sample: draw k is a function of (seed, sample, k).
 class Draws {
  public:
-  Draws(std::uint64_t seed, index_t sample) : seed_(seed), sample_(static_cast<std::uint64_t>(sample)) {}
+  Draws(std::uint64_t seed, index_t sample)
+      : seed_(seed), sample_(static_cast<std::uint64_t>(sample)) {}
   index_t below(index_t n) {
     const auto r = Philox4x32::block(
         {static_cast<std::uint32_t>(sample_), static_cast<std::uint32_t>(sample_ >> 32), k_++, 0},
@@ -68,7 +69,9 @@ data::SequenceSet toy_set(const std::string& task, index_t samples, std::uint64_
 }  // namespace
 
 data::SequenceTask toy_task(const Options& o) {
-  const auto count = [](std::int64_t asked, index_t otherwise) { return asked > 0 ? asked : otherwise; };
+  const auto count = [](std::int64_t asked, index_t otherwise) {
+    return asked > 0 ? asked : otherwise;
+  };
   const auto seed = static_cast<std::uint64_t>(o.data_seed) * 3;
   data::SequenceTask task;
   task.name = o.task;

@@ -18,7 +18,9 @@ constexpr const char* transformer = "Models: transformer";
 program::Flags flags_of(Options& o) {
   constexpr Keep free = Keep::free, unsaved = Keep::unsaved;
   program::Flags flags;
-  const auto add = [&](program::Flags more) { flags.insert(flags.end(), more.begin(), more.end()); };
+  const auto add = [&](program::Flags more) {
+    flags.insert(flags.end(), more.begin(), more.end());
+  };
   program::add_run_flags(flags, o, run);
   add({
       {run, "predict", &o.predict, "an .npz of inputs without targets", unsaved},

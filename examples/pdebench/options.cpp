@@ -31,7 +31,11 @@ std::optional<Options> parse_options(int argc, char** argv) {
       "  pdebench --train true --dataset darcy --exp_name mine --model_type flare --epochs 100\n"
       "  pdebench --restart true --exp_name mine\n"
       "  pdebench --evaluate true --exp_name mine",
-      flags_of, absent_flags(), check_modes, settle, check_options};
+      flags_of,
+      absent_flags(),
+      check_modes,
+      settle,
+      check_options};
   auto resolved = program::resolve_options(argc, argv, rules);
   if (!resolved) return {};
   print_notes(resolved->options, resolved->given);

@@ -51,7 +51,9 @@ void PdeRun::fill_folder(const fs::path& folder) {
   program::to_config(flags_of(o_)).save(folder / "config.yaml");
 }
 
-void PdeRun::check_folder() { check_same_data(folder_, set_); }
+void PdeRun::check_folder() {
+  check_same_data(folder_, set_);
+}
 
 void PdeRun::take_scores(const fs::path& checkpoint) {
   if (!fs::exists(checkpoint / "rel_error.json")) return;
@@ -85,7 +87,9 @@ std::string PdeRun::measure() {
   return describe(all);
 }
 
-void PdeRun::write_scores(const fs::path& folder) { train::write_rel_error(folder, *last_errors_); }
+void PdeRun::write_scores(const fs::path& folder) {
+  train::write_rel_error(folder, *last_errors_);
+}
 
 void PdeRun::write_curve() {
   program::write_curves(folder_, o_.exp_name,
