@@ -119,7 +119,7 @@ std::string step_text(const FormulaSpec& spec) {
   for (std::size_t o = 0; o < spec.outputs.size(); ++o) {
     text += "    {\n";
     for (int k = 0; k < spec.scalars[o]; ++k)
-      text += "      const S s" + std::to_string(k) + "(s.v[" + std::to_string(first + k) + "]);\n";
+      text += "      S s" + std::to_string(k) + "(s.v[" + std::to_string(first + k) + "]);\n";
     first += spec.scalars[o];
     text += "      y" + number(o) + "[e] = V(" + spec.outputs[o] + ").v;\n    }\n";
   }

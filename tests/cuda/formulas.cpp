@@ -104,6 +104,7 @@ TEST_CASE("composed formulas compile") {
   f.add_all(silu(_1) * _2 + _3);
   f.add_all(softplus(_1) - _1 * _2);
   f.add_all(gelu_tanh(_1 * _2 + _3) * tanh(_2));
+  f.add_all(where(_1 >= 0.5, pow(abs(_2), max(_1, 1.5)), 2.5));
   f.add_all(where(_1 == _2, pow(abs(_1), 1.5), sin(_3) / (1.0 + square(_2))));
   f.add_all(_1 / (sqrt(_2) + 1e-7));
   in_every_type(f);

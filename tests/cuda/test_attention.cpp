@@ -122,7 +122,8 @@ TEST_CASE("cuda FLARE: gather and scatter with few latents and many tokens") {
         if (small() && (M > 64 || N > 100)) continue;
         const Mixer f{2, M == 64 ? 8 : 3, M, N, D};
         const auto x = f.inputs();
-        compare_all(f.name(), f, x, f.rule(x, 2e-5));
+        // Behind a softmax over one token the first hop's part of the gradients cancels.
+        compare_all(f.name(), f, x, f.rule(x, N == 1 ? 5e-5 : 2e-5));
       }
   if (!small())
     for (auto [M, N] : {std::pair<index_t, index_t>{2049, 3000}, {128, 70001}, {512, 5000}, {1000, 70001}}) {
@@ -250,6 +251,26 @@ TEST_CASE("cuda sdpa on tensor cores: tokens as a network has them") {
   }
 }
 
+/// ‖dS[i,j] q[i]‖ over all i and j of attention with weights that are all about the same.
+double key_terms(const Tensor<double>& q, const Tensor<double>& k, const Tensor<double>& v) {
+  const index_t heads = q.size(0) * q.size(1), Nq = q.size(2), Nk = k.size(2), D = q.size(3);
+  const auto queries = doubles(q), values = doubles(v);
+  double sum = 0;
+  for (index_t h = 0; h < heads; ++h)
+    for (index_t i = 0; i < Nq; ++i) {
+      const index_t row = (h * Nq + i) * D;
+      double qq = 0, mean = 0, square = 0;
+      for (index_t d = 0; d < D; ++d) qq += queries[std::size_t(row + d)] * queries[std::size_t(row + d)];
+      for (index_t j = 0; j < Nk; ++j) {
+        double dp = 0;
+        for (index_t d = 0; d < D; ++d) dp += seed_of(row + d) * values[std::size_t((h * Nk + j) * D + d)];
+        mean += dp / double(Nk), square += dp * dp / double(Nk);
+      }
+      sum += (square - mean * mean) / double(Nk) * qq;
+    }
+  return std::sqrt(sum);
+}
+
 TEST_CASE("cuda sdpa on tensor cores: large scores of both signs") {
   manual_seed(8);
   const auto f = [](const auto& t) { return sdpa(t[0], t[1], t[2], {.scale = 1}); };
@@ -257,11 +278,16 @@ TEST_CASE("cuda sdpa on tensor cores: large scores of both signs") {
     compare_all(fmt::format("large scores D{}", D), f,
                 {draw({1, 2, 150, D}, 4), draw({1, 2, 200, D}, 4), draw({1, 2, 200, D})}, 99, 2e-4);
   // e to these scores is 0 in float, and e to their opposites is infinite. All keys are about the
-  // same, so that dq is a difference of equal numbers: it must be finite, no more.
+  // same, so that dq is a difference of equal numbers: it must be finite, no more. All queries are
+  // about the same too, and a key's gradient is a sum of terms of either sign, dS q, that are far
+  // larger: their norm is its scale.
   const auto far = [](const auto& t) { return sdpa(t[2], t[0], t[1], {.scale = 1}); };
   for (index_t D : {8, 16}) {
     const auto q = draw({1, 2, 150, D}, 0.1) + 4.0, k = draw({1, 2, 200, D}, 0.1) - 4.0;
-    compare_all(fmt::format("scores far below zero D{}", D), far, {k, draw({1, 2, 200, D}), q}, 2, 1e-3);
+    const auto v = draw({1, 2, 200, D});
+    Rule rule{.differentiable = 2, .float_tolerance = 1e-3};
+    rule.terms = {0, key_terms(q, k, v)};
+    compare_all(fmt::format("scores far below zero D{}", D), far, {k, v, q}, rule);
     const auto x = q.to<bf16>().to(Device::cuda).clone().requires_grad(true);
     const auto y = k.to<bf16>().to(Device::cuda);
     backward(sum(sdpa(x, y, y, {.scale = 1})));

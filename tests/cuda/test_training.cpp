@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "flr/cuda/cuda.hpp"
+#include "flr/train/evaluate.hpp"
 #include "flr/train/trainer.hpp"
 
 using namespace flr;
