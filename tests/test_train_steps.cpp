@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "flr/train/evaluate.hpp"
 #include "flr/train/trainer.hpp"
 
 using namespace flr;
