@@ -85,7 +85,8 @@ void set_parameters(flr::nn::Module<T>& model, const flr::data::SafeTensors& fil
 
 template <class T>
 Verdict check_sequence_model(const flr::data::SafeTensors& file) {
-  const auto model = make_model<T>(file.metadata.at("model"), json::parse(file.metadata.at("config")));
+  const json config = json::parse(file.metadata.at("config"));
+  const auto model = make_model<T>(file.metadata.at("model"), config);
   flr::check(std::to_string(model->num_parameters()) == file.metadata.at("num_params"),
              "[golden_check] the model has {} parameters, the fixture {}", model->num_parameters(),
              file.metadata.at("num_params"));
@@ -102,7 +103,11 @@ Verdict check_sequence_model(const flr::data::SafeTensors& file) {
           : flr::bce_with_logits(flr::squeeze(y, -1), labels.template to<T>().to(device));
   flr::backward(loss);
 
-  Comparison result(sizeof(T) == 8, norm_of_all(file, {"grad/"}));
+  // Linear attention without a feature map divides by sums that change sign; where one is near 0, what
+  // rounding does to keys and queries is multiplied. In float the same program differs by 3e-5 to
+  // 1.5e-4 from one instruction set to the next.
+  const bool signed_weights = file.metadata.at("model") == "linear" && config.value("kernel", "") == "identity";
+  Comparison result(sizeof(T) == 8, norm_of_all(file, {"grad/"}), signed_weights ? 10 : 1);
   result.add("out/y", y, file.at("out/y"));
   result.add("out/loss", loss, file.at("out/loss"));
   for (const auto& p : model->parameters()) {
