@@ -119,6 +119,32 @@ TEST_CASE("recompute draws the same random numbers and saves memory") {
   CHECK(active[1] < active[0] / 2);
 }
 
+TEST_CASE("a leaf's gradient is memory of its own") {
+  // The gradient of a sum is a view of one number; that of an addition is shared by both terms.
+  auto x = ones<double>({3}), y = ones<double>({3});
+  x.requires_grad(true), y.requires_grad(true);
+  backward(sum(x));
+  backward(sum(x));
+  CHECK(x.grad().to_vector() == std::vector<double>{2, 2, 2});
+  x.zero_grad();
+  const auto z = x + y;
+  backward(z, ones<double>({3}));
+  backward(x * 1.0, ones<double>({3}));
+  CHECK(y.grad().to_vector() == std::vector<double>{1, 1, 1});
+  CHECK(x.grad().to_vector() == std::vector<double>{2, 2, 2});
+}
+
+TEST_CASE("attention's gradient for queries that are a broadcast view") {
+  manual_seed(3);
+  const auto k = randn<double>({2, 3, 7, 4}), v = randn<double>({2, 3, 7, 4});
+  auto view = randn<double>({1, 3, 5, 4}), copy = view.clone();
+  view.requires_grad(true), copy.requires_grad(true);
+  backward(sum(sdpa(broadcast_to(view, {2, 3, 5, 4}), k, v)));
+  backward(sum(sdpa(contiguous(broadcast_to(copy, {2, 3, 5, 4})), k, v)));
+  const auto a = view.grad().to_vector(), b = copy.grad().to_vector();
+  for (std::size_t i = 0; i < a.size(); ++i) CHECK(a[i] == doctest::Approx(b[i]).epsilon(1e-12));
+}
+
 TEST_CASE("the graph as DOT") {
   auto x = ones({2});
   x.requires_grad(true);

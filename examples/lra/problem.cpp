@@ -65,6 +65,12 @@ std::int64_t fingerprint(const data::SequenceSet& set) {
   for (index_t s = 0; s < std::min<index_t>(set.samples(), 2000); ++s) {
     set.copy_tokens(s, row.data());
     for (std::int64_t token : row) add(token);
+    add(set.lengths[static_cast<std::size_t>(s)]);
+    if (set.paired()) {
+      std::vector<std::int64_t> second(static_cast<std::size_t>(set.second.extent(1)));
+      set.copy_second(s, second.data());
+      for (std::int64_t token : second) add(token);
+    }
     set.copy_labels(s, row.data());
     for (index_t i = 0; i < (set.token_labels ? set.length() : 1); ++i)
       add(row[static_cast<std::size_t>(i)]);

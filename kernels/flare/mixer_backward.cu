@@ -134,7 +134,8 @@ struct Tokens {
       kc[a] = transposed(k[a]);
     }
   }
-  /// Turns lse_y into 2^(top − lse_y), the token's factor of R, if that is safe for all.
+  /// Turns lse_y into 2^(top − lse_y), the token's factor of R, if that is safe for all, and if all
+  /// are tokens: rows beyond the last have weights to be masked.
   __device__ bool factors(float2 range) {
     constexpr float most = 90;
     bool safe = range.y - range.x < most;
@@ -142,7 +143,7 @@ struct Tokens {
     for (int a = 0; a < T; ++a)
 #pragma unroll
       for (int e = 0; e < 2; ++e)
-        safe &= lse[a][e] == INFINITY || fabsf(lse[a][e] - range.y) < most;
+        safe &= fabsf(lse[a][e] - range.y) < most;
     if (!__all_sync(0xffffffffu, safe)) return false;
 #pragma unroll
     for (int a = 0; a < T; ++a)
@@ -178,6 +179,7 @@ __device__ void add(Tokens<D, T>& x, Sums<D>& dq, const Latents3<D>& at, float s
       if (Factors) {
         slope = w * fmaf(factor[column] * x.lse[a][row], other, slope);
       } else {
+        if (x.lse[a][row] == INFINITY) w = 0;
         const float r = lse[column] == INFINITY ? 0.f : exp2_fast(score - x.lse[a][row]);
         slope = fmaf(w, slope, r * other);
       }

@@ -43,6 +43,11 @@ bool supports_residual_mlp(const ResidualMlpParams<bf16>& p, std::string* why) {
   if (!mlp::bf16_width(p.hid))
     return decline(why,
                    fmt::format("hidden width {}, one of 32, 64, 80, 96, 128, 256 in bf16", p.hid));
+  // One layer's weights and all biases at least (tile_bf16.cuh).
+  const index_t bytes = p.hid * (p.hid + 8) * 2 + (p.layers + 2) * p.hid * 4;
+  if (bytes > max_shared_bytes())
+    return decline(why, fmt::format("hidden width {} needs {} bytes of shared memory, this GPU has {}",
+                                    p.hid, bytes, max_shared_bytes()));
   return supports_shape(p, why);
 }
 

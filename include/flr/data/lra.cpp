@@ -55,6 +55,10 @@ bool load_npz(SequenceTask& task, const fs::path& folder) {
   task.dev = read_sequences(file("dev"));
   task.same_test = !there(file("test"));
   if (!task.same_test) task.test = read_sequences(file("test"));
+  // Of pixels none is padding: a black one is 0 as well.
+  if (task.name == "image" || task.name.starts_with("pathfinder"))
+    for (SequenceSet* set : {&task.train, &task.dev, &task.test})
+      std::fill(set->lengths.begin(), set->lengths.end(), set->length());
   return true;
 }
 

@@ -118,11 +118,12 @@ void add_in_place(Tensor<T>& dst, const Tensor<T>& src) {
   backend<T>(dst.device()).copy(p);
 }
 
-/// Strides of dense memory of this shape whose axes lie in the order of other strides.
+/// Strides of dense memory of this shape whose axes lie in the order of other strides, but for the
+/// last one, which is always contiguous: kernels read rows.
 inline Shape strides_ordered_as(const Shape& shape, const Shape& strides) {
   std::vector<int> order(static_cast<std::size_t>(shape.rank()));
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
+  std::stable_sort(order.begin(), order.end() - (order.empty() ? 0 : 1),
                    [&](int a, int b) { return strides[a] > strides[b]; });
   Shape result = shape;
   index_t stride = 1;
@@ -135,6 +136,8 @@ template <Floating G>
 void contribute(Node& node, int slot, Tensor<G> g) {
   ImplPtr& held = node.gradient(slot);
   if (!held) {
+    // What comes next is added to a leaf's gradient in place: it must be memory of its own.
+    if (node.is_leaf() && (!g.is_contiguous() || g.ptr()->storage.use_count() > 1)) g = g.clone();
     held = g.detach().ptr();
     node.mark_written(slot);
     return;

@@ -69,6 +69,8 @@ std::unique_ptr<TokenLayer<T>> make_linformer(const MixerPlace<T>& at) {
 template <Floating T>
 std::unique_ptr<TokenLayer<T>> make_linear(const MixerPlace<T>& at) {
   const SequenceOptions& o = at.options;
+  check_attn_drop(o, o.legacy);
+  check_qk_dim_ratio(o);
   return mixer_layer<T, mixers::LinearAttention<T>>(
       mixers::LinearAttentionOptions{.channels = o.channels, .heads = o.heads,
                                      .kernel = mixers::feature_map_named(o.kernel),
@@ -80,6 +82,7 @@ std::unique_ptr<TokenLayer<T>> make_linear(const MixerPlace<T>& at) {
 template <Floating T>
 std::unique_ptr<TokenLayer<T>> make_performer(const MixerPlace<T>& at) {
   const SequenceOptions& o = at.options;
+  check_attn_drop(o, o.legacy);
   return mixer_layer<T, mixers::Performer<T>>(
       mixers::PerformerOptions{.channels = o.channels, .heads = o.heads,
                                .features = o.performer_features,
@@ -93,6 +96,7 @@ std::unique_ptr<TokenLayer<T>> make_performer(const MixerPlace<T>& at) {
 template <Floating T>
 std::unique_ptr<TokenLayer<T>> make_cosformer(const MixerPlace<T>& at) {
   const SequenceOptions& o = at.options;
+  check_attn_drop(o, o.legacy);
   return mixer_layer<T, mixers::Cosformer<T>>(
       mixers::CosformerOptions{.channels = o.channels, .heads = o.heads, .drop = o.proj_drop});
 }
@@ -100,6 +104,7 @@ std::unique_ptr<TokenLayer<T>> make_cosformer(const MixerPlace<T>& at) {
 template <Floating T>
 std::unique_ptr<TokenLayer<T>> make_linear_no(const MixerPlace<T>& at) {
   const SequenceOptions& o = at.options;
+  check_attn_drop(o, o.legacy);
   return mixer_layer<T, mixers::LinearNo<T>>(mixers::LinearNoOptions{
       .channels = o.channels, .heads = o.heads, .norm = o.norm(), .drop = o.proj_drop});
 }

@@ -12,14 +12,17 @@ inline void check_attn_drop(const SequenceOptions& o, bool ignored) {
         o.mixer, o.attn_drop);
 }
 
+inline void check_qk_dim_ratio(const SequenceOptions& o) {
+  check(o.legacy || o.qk_dim_ratio == 1,
+        "[lra] queries and keys of {} are as wide as values; got qk_dim_ratio {} (legacy ignores it, "
+        "as the reference does)",
+        o.mixer, o.qk_dim_ratio);
+}
+
 /// What the mixers of products of states have in common.
 template <class Options>
 Options projected_options(const SequenceOptions& o) {
-  check(
-      o.legacy || o.qk_dim_ratio == 1,
-      "[lra] queries and keys of {} are as wide as values; got qk_dim_ratio {} (legacy ignores it, "
-      "as the reference does)",
-      o.mixer, o.qk_dim_ratio);
+  check_qk_dim_ratio(o);
   check_attn_drop(o, o.legacy);
   Options p;
   p.channels = o.channels, p.heads = o.heads;

@@ -43,7 +43,8 @@ class Trm : public SequenceModel<T> {
   const TrmOptions& trm_options() const { return trm_; }
 
   /// The state in front of a batch's first step: y_init and z_init for each token. They are trained
-  /// by steps that start from them.
+  /// by steps that start from them where there is one recursion (T = 1): more run without gradient
+  /// and leave nothing of them, as published.
   TrmState<T> start(const Tensor<index_t>& tokens) const {
     const Shape shape{tokens.size(0), tokens.size(1), this->options().channels};
     return {broadcast_to(reshape(y_init_, {1, 1, shape[2]}), shape),

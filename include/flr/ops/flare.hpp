@@ -27,6 +27,20 @@ Tensor<T> flare_decode(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& 
   return sdpa(k, q.rank() == 3 ? unsqueeze(q, 0) : q, z, {.scale = scale});
 }
 
+namespace detail {
+
+/// Whether rows of heads are contiguous and begin at multiples of their length and of 16 bytes, as
+/// wide loads need it: a slice of a wider tensor's gradient may not.
+template <Floating T>
+bool rows_aligned(const Tensor<T>& x) {
+  const Shape& s = x.strides();
+  const index_t D = x.size(3);
+  return s[3] == 1 && s[0] % D == 0 && s[1] % D == 0 && s[2] % D == 0 &&
+         reinterpret_cast<std::uintptr_t>(x.data()) % 16 == 0;
+}
+
+}  // namespace detail
+
 /// Both hops: y = decode(q, k, encode(q, k, v)). Where the backend has one backward pass for both, it
 /// is one node, which takes the scores' gradient once.
 template <Floating T>
@@ -66,7 +80,7 @@ Tensor<T> flare_mixer(const Tensor<T>& q_in, const Tensor<T>& k_in, const Tensor
           lse_z = save(lse_z), lse_y = save(lse_y)](Backward& b) {
            for (const Saved<T>* t : {&q, &k, &v, &z, &y}) t->get("flare_mixer");
            Tensor<T> dy = b.grad_strided<T>();
-           if (dy.strides()[3] != 1 && dy.size(3) != 1) dy = dy.clone();
+           if (!detail::rows_aligned(dy)) dy = dy.clone();
            FlareBackwardParams<T> p;
            p.f = f;
            p.dy = dy.data(), p.dys = {dy.strides()[0], dy.strides()[1], dy.strides()[2]};
