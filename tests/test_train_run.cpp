@@ -1,8 +1,7 @@
-// A run's folder, checkpoints, metrics, configuration, progress bar and Ctrl-C.
+// A run's folder, checkpoints, metrics and configuration.
 #include <doctest/doctest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,11 +14,10 @@
 
 #include "flr/data/file.hpp"
 #include "flr/train/checkpoint_folder.hpp"
-#include "flr/train/interrupt.hpp"
 #include "flr/train/metrics.hpp"
-#include "flr/train/progress.hpp"
 #include "flr/train/run_config.hpp"
 #include "flr/train/run_folder.hpp"
+#include "in_child.hpp"
 
 using namespace flr;
 using namespace flr::train;
@@ -59,19 +57,6 @@ struct FullDisk {
   }
 };
 
-// Runs `body` in a process of its own; the wait status.
-template <class Body>
-int in_child(Body body) {
-  const pid_t child = ::fork();
-  REQUIRE(child >= 0);
-  if (child == 0) {
-    body();
-    ::_exit(0);
-  }
-  int status = 0;
-  REQUIRE(::waitpid(child, &status, 0) == child);
-  return status;
-}
 
 std::string read(const fs::path& path) {
   return data::read_text(path);
@@ -357,135 +342,4 @@ TEST_CASE("configurations that are not flat are refused, with the line") {
                          doctest::Contains(nested ? "c.yaml: line 3" : "c.yaml: line 2"), Error);
   }
   CHECK_THROWS_AS(RunConfig::load("/nonexistent/config.yaml"), Error);
-}
-
-TEST_CASE("durations") {
-  CHECK(format_duration(6.6) == "7 s");
-  CHECK(format_duration(125) == "2:05");
-  CHECK(format_duration(59.7) == "1:00");
-  CHECK(format_duration(3723) == "1:02:03");
-  CHECK(format_duration(3 * 86400 + 4 * 3600 + 5) == "3 d 4 h");
-  CHECK(format_duration(NAN) == "?");
-}
-
-namespace {
-
-// A progress bar on a clock of its own, and all that it wrote.
-struct Watched {
-  double now = 100;
-  std::FILE* file = std::tmpfile();
-  ~Watched() { std::fclose(file); }
-  ProgressOptions options(bool terminal) {
-    return {.out = file, .terminal = terminal, .columns = 80, .clock = [this] { return now; }};
-  }
-  std::string text() {
-    std::fflush(file);
-    std::string out(static_cast<std::size_t>(std::ftell(file)), '\0');
-    std::rewind(file);
-    CHECK(std::fread(out.data(), 1, out.size(), file) == out.size());
-    std::fseek(file, 0, SEEK_END);
-    return out;
-  }
-};
-
-}  // namespace
-
-TEST_CASE("a terminal sees at most ten drawings a second, and the last state") {
-  Watched w;
-  {
-    Progress bar(1000, 0, w.options(true));
-    for (int step = 1; step <= 1000; ++step) {
-      w.now += 0.001;
-      bar.update(step, 1.0 / step, 1e-3);
-    }
-    bar.finish();
-  }
-  const std::string text = w.text();
-  const auto drawings = std::count(text.begin(), text.end(), '\r');
-  CHECK(drawings >= 9);
-  CHECK(drawings <= 12);
-  CHECK(std::count(text.begin(), text.end(), '\n') == 1);
-  const std::string last = text.substr(text.rfind('\r') + 1);
-  CHECK(last.find("100%") != last.npos);
-  CHECK(last.find("1000/1000  loss 0.001  lr 1.00e-03  1e+03 steps/s") != last.npos);
-}
-
-TEST_CASE("a log file sees a plain line every few seconds") {
-  Watched w;
-  Progress bar(1000, 500, w.options(false));
-  for (int step = 501; step <= 1000; ++step) {
-    w.now += 0.1;
-    bar.update(step, 0.5, 1e-3);
-  }
-  bar.finish();
-  const std::string text = w.text();
-  CHECK(text.find('\r') == text.npos);
-  CHECK(text.find('\x1b') == text.npos);
-  CHECK(std::count(text.begin(), text.end(), '\n') >= 5);
-  CHECK(std::count(text.begin(), text.end(), '\n') <= 6);
-  // 100 steps in 10 s, counted from where the run was resumed; 400 are left.
-  CHECK(text.substr(0, text.find('\n')).find("10 steps/s  40 s left") != text.npos);
-}
-
-TEST_CASE("messages do not mix with the bar, and narrow terminals are kept whole") {
-  Watched w;
-  Progress bar(10, 0, w.options(true));
-  bar.update(1, 0.5, 1e-3);
-  bar.message("saved ckpt01");
-  const std::string text = w.text();
-  CHECK(text.find("\x1b[Ksaved ckpt01\n") != text.npos);
-  CHECK(text.substr(text.find('\n')).find("1/10") != text.npos);
-  for (const int columns : {0, 5, 20, 40, 60, 200}) {
-    const auto line = progress_line("train", {123456, 999999, 0.123, 1e-3, 12.5, 70000}, columns);
-    CHECK(std::ssize(line) <= columns);
-  }
-  CHECK_THROWS_AS(Progress(-1), Error);
-}
-
-TEST_CASE("Ctrl-C asks once") {
-  InterruptGuard guard;
-  CHECK_FALSE(guard.requested());
-  CHECK_THROWS_AS(InterruptGuard(), Error);
-  const int saved =
-      ::dup(STDERR_FILENO);  // the handler's line does not belong into the test's output
-  std::FILE* nowhere = std::fopen("/dev/null", "w");
-  ::dup2(::fileno(nowhere), STDERR_FILENO);
-  ::raise(SIGINT);
-  const int status = in_child([] { ::raise(SIGTERM); });  // the second signal, in a copy of us
-  ::dup2(saved, STDERR_FILENO);
-  ::close(saved);
-  std::fclose(nowhere);
-  CHECK(guard.requested());
-  CHECK(guard.signal() == SIGINT);
-  CHECK(WIFEXITED(status));
-  CHECK(WEXITSTATUS(status) == 128 + SIGTERM);
-}
-
-TEST_CASE("without a guard, signals do what they did before") {
-  const auto handler = [] {
-    struct sigaction action = {};
-    ::sigaction(SIGINT, nullptr, &action);
-    return action.sa_handler;
-  };
-  const auto before = handler();
-  {
-    const InterruptGuard guard;
-    CHECK((handler() != before));
-    CHECK_FALSE(guard.requested());  // an earlier guard's signal is forgotten
-  }
-  CHECK((handler() == before));
-}
-
-TEST_CASE("a closed terminal asks too, unless it was to be ignored") {
-  const auto asked = [](auto handler) {
-    return WEXITSTATUS(in_child([&] {
-      std::signal(SIGHUP, handler);
-      ::close(STDERR_FILENO);  // the terminal is gone
-      const InterruptGuard guard;
-      ::raise(SIGHUP);
-      ::_exit(guard.signal());
-    }));
-  };
-  CHECK(asked(SIG_DFL) == SIGHUP);
-  CHECK(asked(SIG_IGN) == 0);
 }

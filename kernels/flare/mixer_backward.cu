@@ -34,8 +34,8 @@ template <int D>
 using Latents1 = Group<D, 1, 0>;
 
 /// dz = Rᵀ dy.
-template <int D, int T, int Warps, int Blocks>
-__global__ void __launch_bounds__(Warps * 32, Blocks) latent_kernel(Pass pass) {
+template <int D, int T, int Warps>
+__global__ void __launch_bounds__(Warps * 32) latent_kernel(Pass pass) {
   extern __shared__ __align__(16) unsigned char shared[];
   const Block<Latents1<D>, D, T> block(pass.walk, shared);
   const MixerBackward& p = pass.p;
@@ -191,8 +191,8 @@ __device__ void add(Tokens<D, T>& x, Sums<D>& dq, const Latents3<D>& at, float s
   }
 }
 
-template <int D, int T, int Warps, int Blocks>
-__global__ void __launch_bounds__(Warps * 32, Blocks) mixer_kernel(Pass pass) {
+template <int D, int T, int Warps>
+__global__ void __launch_bounds__(Warps * 32) mixer_kernel(Pass pass) {
   extern __shared__ __align__(16) unsigned char shared[];
   const Block<Latents3<D>, D, T> block(pass.walk, shared);
   const MixerBackward& p = pass.p;
@@ -297,7 +297,7 @@ void mixer_backward(const MixerBackward& p) {
     const Scratch<bf16> dz(heads * n.M * D);
     const HeadStrides rows{index_t{n.H} * n.M * D, index_t{n.M} * D, D};
     {
-      const auto kernel = latent_kernel<D, Tune::latent_tiles, Tune::latent_warps, 1>;
+      const auto kernel = latent_kernel<D, Tune::latent_tiles, Tune::latent_warps>;
       const Plan plan = plan_for("flare_mixer_backward", kernel, n, 16 * Tune::latent_tiles, Tune::latent_warps,
                                  Latents1<D>::bytes);
       const Scratch<float> parts(heads * plan.splits * n.M * D);
@@ -306,7 +306,7 @@ void mixer_backward(const MixerBackward& p) {
       launch(kernel, pass, plan);
       reduce_partials(n, parts, int(plan.splits), 1, Grad{{dz.data(), rows}, GradMode::overwrite});
     }
-    const auto kernel = mixer_kernel<D, Tune::tiles, Tune::warps, 1>;
+    const auto kernel = mixer_kernel<D, Tune::tiles, Tune::warps>;
     const Plan plan = plan_for("flare_mixer_backward", kernel, n, 16 * Tune::tiles, Tune::warps, Latents3<D>::bytes);
     const Scratch<float> parts(p.dq.wanted() ? heads * plan.splits * n.M * D : 0);
     const index_t carried = plan.passes > 1 ? heads * n.N * D : 0;

@@ -5,6 +5,7 @@
 // Two nodes that meet at z, so that what happens to the latents in between is up to the caller.
 #pragma once
 
+#include "flr/core/explain.hpp"
 #include "flr/ops/sdpa.hpp"
 
 namespace flr {
@@ -64,7 +65,14 @@ Tensor<T> flare_mixer(const Tensor<T>& q_in, const Tensor<T>& k_in, const Tensor
   p.scale = static_cast<C>(scale);
   p.q = q.data(), p.k = k.data(), p.v = v.data();
   p.qs = detail::head_strides(q), p.ks = detail::head_strides(k), p.vs = detail::head_strides(v);
-  if (std::string why; !table.supports_flare(p, &why)) return composition();
+  std::string why;
+  const bool fused = table.supports_flare(p, &why);
+  explain([&] {
+    return fmt::format("[flare_mixer] B={} H={} M={} N={} D={} {}: {}", p.B, p.H, p.M, p.N, p.D,
+                       name_of(dtype_of<T>),
+                       fused ? "one backward pass for both hops" : "two backward passes; " + why);
+  });
+  if (!fused) return composition();
 
   Tensor<C> lse_z, lse_y;
   Tensor<T> z, y;
