@@ -49,7 +49,7 @@ std::optional<Options> parse(int argc, char** argv) {
                  "split 90:10)");
   app.add_option("--train", o.train, "Training samples (listops: 96000, mta: 1000000)");
   app.add_option("--dev", o.dev, "Dev samples (listops: 2000, mta: 1000)");
-  app.add_option("--test", o.test, "Test samples (listops: 2000), or test puzzles (all others)");
+  app.add_option("--test", o.test, "Test samples (listops: 2000), or test puzzles (sudoku: all others)");
   app.add_option("--seed", o.seed, "Seed; the published ones unless given");
   app.add_flag("--legacy", o.legacy,
                "quotient_relation and match3 as published: no colours in the input; copies of one "
@@ -75,6 +75,20 @@ std::optional<Options> parse(int argc, char** argv) {
   }
   for (index_t n : {o.samples, o.train, o.dev, o.test})
     check(n >= 0, "the number of samples must not be negative");
+  const bool listops = o.task == "listops", mta = o.task == "mta", sudoku = o.task == "sudoku";
+  const bool pathfinder = o.task.starts_with("pathfinder");
+  const auto only = [&](const char* tasks, bool applies, std::initializer_list<const char*> flags) {
+    for (const char* flag : flags)
+      check(applies || app.count(flag) == 0, "{} is for {}, not for {}", flag, tasks, o.task);
+  };
+  only("pathfinder and the compositional tasks", !listops && !mta && !sudoku, {"--samples"});
+  only("listops and mta", listops || mta, {"--train", "--dev"});
+  only("listops and sudoku", listops || sudoku, {"--test"});
+  only("pathfinder", pathfinder,
+       {"--calibrated", "--distractors", "--snake_contrast", "--paddle_contrast"});
+  only("sudoku", sudoku, {"--puzzles", "--train_puzzles", "--augmentations"});
+  only("quotient_relation and match3", o.task == "quotient_relation" || o.task == "match3",
+       {"--legacy"});
   return o;
 }
 

@@ -115,6 +115,7 @@ refuses "expected one of listops" --train true --task atlantis
 refuses "nowhere" --train true --task listops --data_root nowhere
 refuses "do not fill a batch" "${train[@]}" --batch_size 1000
 refuses "there is no run nobody" --evaluate true --exp_name nobody
+refuses "expected the name of a run" --evaluate true --exp_name none
 refuses "--steps cannot be changed" --restart true --exp_name straight --steps 7
 cp -r $straight out/lra/harmed
 head -c 20 $straight/ckpt10/optimizer.safetensors >out/lra/harmed/ckpt10/optimizer.safetensors

@@ -29,3 +29,5 @@ refuses "needs --puzzles" sudoku
 refuses "cannot be opened" sudoku --puzzles none.csv
 refuses "must not be negative" mta --train -1
 refuses "cannot be made" match3 --out said/x
+refuses "--samples is for pathfinder and the compositional tasks, not for listops" listops --samples 10
+refuses "--train is for listops and mta, not for match3" match3 --train 10

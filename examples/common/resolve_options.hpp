@@ -43,6 +43,7 @@ std::optional<ResolvedOptions<O>> resolve_options(int argc, char** argv,
   const std::filesystem::path stored = options.folder() / "config.yaml";
   if (!cli.train) {
     check(cli.config.empty(), "--config goes with --train true; other runs have their own");
+    check(!cli.exp_name.empty(), "--exp_name: expected the name of a run, got none");
     check(std::filesystem::exists(stored), "there is no run {}: {} does not exist", cli.exp_name,
           stored.string());
     apply_config(flr::train::RunConfig::load(stored), rules.flags(options), stored.string());

@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(Tiling<D>::warps * 32)
   const int split = int(blockIdx.x) * subsplits + warp / units;
   const float scale = p.n.scale * log2_e;
   const index_t N = p.n.N, stride = index_t{splits} * tokens;
-  const bool whole = first_group + (G - 1) * latent_blocks < groups;
+  const bool full = first_group + (G - 1) * latent_blocks < groups;
 
   State<D> state[G];
 #pragma unroll
@@ -134,7 +134,7 @@ __global__ void __launch_bounds__(Tiling<D>::warps * 32)
         group.raise(x0, x1);
       group.add(scores, v, scale);
     };
-    if (whole) {  // without a branch between them the groups' products and exponentials overlap
+    if (full) {  // without a branch between them the groups' products and exponentials overlap
 #pragma unroll
       for (int i = 0; i < G; ++i) add(state[i]);
     } else {
