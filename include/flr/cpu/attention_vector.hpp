@@ -71,9 +71,12 @@ FLR_ALWAYS_INLINE Vec<T> exp2_weight(Vec<T> x) {
     for (int i = 10; i >= 0; --i) y = fma(y, r, splat(c[i]));
   }
   constexpr int mantissa = std::numeric_limits<T>::digits - 1;
-  const Mask<T> scaled = simd::bits<Mask<T>>(y) + (simd::bits<Mask<T>>(shifted) << mantissa);
+  // Unsigned: of an x far below, whose result is masked, the sum may pass the largest integer.
+  using Unsigned = typename simd::VectorOf<
+      std::make_unsigned_t<typename simd::IntegerOf<T>::type>>::type;
+  const Unsigned scaled = simd::bits<Unsigned>(y) + (simd::bits<Unsigned>(shifted) << mantissa);
   const Mask<T> vanishing = x < T(std::numeric_limits<T>::min_exponent - 1);
-  return simd::bits<Vec<T>>(scaled & ~vanishing);
+  return simd::bits<Vec<T>>(simd::bits<Mask<T>>(scaled) & ~vanishing);
 }
 
 }  // namespace attention
