@@ -175,6 +175,20 @@ TEST_CASE("cuda: rows beyond 2^31 elements in norms, softmax, copies and embeddi
   pool(Device::cuda).trim();
 }
 
+TEST_CASE("cuda: large inputs of a step arrive before it, and whole") {
+  // 32 MB take longer on the bus than the step, which would find those of four steps before.
+  const index_t n = index_t{1} << (small() ? 17 : 23);
+  CapturedStep<Tensor<float>> step(Device::cuda,
+                                   [](const StepInputs& in) { return Tensor<float>(in[0]) * 1.0f; });
+  std::vector<Tensor<float>> results;
+  for (int i = 1; i <= 12; ++i) {
+    const auto x = full({n}, static_cast<float>(i));
+    results.push_back(step.run({x.ptr()}).slice(0, n - 1000, n).clone());
+  }
+  for (std::size_t i = 0; i < results.size(); ++i)
+    CHECK(results[i].to_vector() == std::vector<float>(1000, static_cast<float>(i + 1)));
+}
+
 TEST_CASE("cuda: memory returns to what it was") {
   const index_t before = memory_stats(Device::cuda).active;
   {
