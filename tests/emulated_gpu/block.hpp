@@ -153,7 +153,7 @@ inline void launch(const std::function<void()>& kernel, dim3 grid, unsigned thre
     for (unsigned y = 0; y < grid.y; ++y)
       for (unsigned x = 0; x < grid.x; ++x) {
         blockIdx = dim3(x, y, z);
-        if (shared) std::memset(dynamic_shared(), 0xff, most_shared_bytes);
+        if (shared) std::memset(dynamic_shared(), 0xff, std::size_t(shared));
         Block(threads, kernel).run();
       }
 }
