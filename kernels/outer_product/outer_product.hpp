@@ -21,7 +21,9 @@ constexpr index_t power(index_t base, int exponent) {
 }
 
 /// The widest head whose state fits shared memory in bf16, by the number of factors.
-constexpr index_t widest(int factors) { return factors == 1 ? 64 : factors == 2 ? 32 : 16; }
+constexpr index_t widest(int factors) {
+  return factors == 1 ? 64 : factors == 2 ? 32 : 16;
+}
 
 template <class T>
 struct ReadOf {

@@ -1,9 +1,9 @@
 // y[n,j] = Σ_a F[n,a] S[a,j] on tensor cores: features of 16 tokens as A, the state as B.
 //
-// Bound by moving the tokens and, from D = 32 on, by the products. The state of a head lies in shared
-// memory as fragments, whichever axis of it is read; a warp takes 32 tokens at a time, so that each
-// fragment serves two products. A slow number of a row comes by a shuffle and scales the fast
-// factor's registers. Gradients of tokens are reads along other axes of the same state.
+// Bound by moving the tokens and, from D = 32 on, by the products. The state of a head lies in
+// shared memory as fragments, whichever axis of it is read; a warp takes 32 tokens at a time, so
+// that each fragment serves two products. A slow number of a row comes by a shuffle and scales the
+// fast factor's registers. Gradients of tokens are reads along other axes of the same state.
 #include "flare/fragments.cuh"
 #include "flare/launch.hpp"
 #include "outer_product/outer_product.hpp"
@@ -67,8 +67,7 @@ __device__ void fill_fragments(bf16* to, const bf16* state, int axis) {
 }
 
 template <int D, int Factors>
-__global__ void __launch_bounds__(Fragments<D, Factors>::warps * 32)
-    read_kernel(ReadOf<bf16> p) {
+__global__ void __launch_bounds__(Fragments<D, Factors>::warps * 32) read_kernel(ReadOf<bf16> p) {
   using F = Fragments<D, Factors>;
   constexpr int R = regs<D>, tokens = 16 * groups;
   extern __shared__ uint4 shared[];
@@ -95,7 +94,7 @@ __global__ void __launch_bounds__(Fragments<D, Factors>::warps * 32)
         outer[i] = load_rows<D>(p.factor[0].head(b, h), p.factor[0].s.row, n, p.N);
     }
     // y += the product of a tile of features, A of each group, and the state.
-    const auto multiply = [&](int tile, const u32 (&a)[groups][4]) {
+    const auto multiply = [&](int tile, const u32(&a)[groups][4]) {
 #pragma unroll
       for (int j = 0; j < R; j += F::together) {
         const FragmentLoad<D> s = fragments[(tile * R + j) / F::together * 32];
@@ -106,7 +105,7 @@ __global__ void __launch_bounds__(Fragments<D, Factors>::warps * 32)
       }
     };
     // All features of one slow channel, or of two where those of one fill half a tile.
-    const auto with_inner = [&](int before, const u32 (&of_outer)[groups][2]) {
+    const auto with_inner = [&](int before, const u32(&of_outer)[groups][2]) {
 #pragma unroll
       for (int r = 0; r < R; ++r)
         for (int from = 0; from < 4; ++from) {

@@ -28,9 +28,9 @@ __device__ void load_tokens(float* to, const Heads<const float>& x, int b, int h
   constexpr int tokens = threads * 16 / D;
   for (int i = threadIdx.x; i < tokens * D / 4; i += threads) {
     const int n = i % tokens, c = i / tokens * 4;
-    const Four row = first + n < end ? *reinterpret_cast<const Four*>(x.head(b, h) +
-                                                                      (first + n) * x.s.row + c)
-                                     : Four{};
+    const Four row = first + n < end
+                         ? *reinterpret_cast<const Four*>(x.head(b, h) + (first + n) * x.s.row + c)
+                         : Four{};
 #pragma unroll
     for (int e = 0; e < 4; ++e) to[(c + e) * tokens + n] = row.v[e];
   }

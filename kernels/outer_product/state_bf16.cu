@@ -1,11 +1,11 @@
 // S[a,j] = Σ_n F[n,a] v[n,j] on tensor cores: features of 16 tokens as A, their values as B.
 //
-// Bound by moving the tokens and, from D = 32 on, by the products. A warp keeps a slice of the state
-// in registers (up to 128 floats a lane) and walks over every `splits`-th tile of 16 tokens; features
-// exist in registers only. Transposed, a register of the fast factor is a pair of tokens of one
-// channel, and so is one of a slow factor: the features of a slow channel are the fast factor's
-// registers times the one register of that channel, which a shuffle brings. What a warp ends with is
-// a part; parts are added in order.
+// Bound by moving the tokens and, from D = 32 on, by the products. A warp keeps a slice of the
+// state in registers (up to 128 floats a lane) and walks over every `splits`-th tile of 16 tokens;
+// features exist in registers only. Transposed, a register of the fast factor is a pair of tokens
+// of one channel, and so is one of a slow factor: the features of a slow channel are the fast
+// factor's registers times the one register of that channel, which a shuffle brings. What a warp
+// ends with is a part; parts are added in order.
 #include "flare/fragments.cuh"
 #include "flare/launch.hpp"
 #include "outer_product/outer_product.hpp"

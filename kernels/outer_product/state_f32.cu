@@ -1,8 +1,8 @@
 // S[a,j] = Σ_n F[n,a] v[n,j] in float: the features of some tokens are made in shared memory, and a
 // thread adds 4×4 elements of the state.
 //
-// Bound by multiply-adds: 16 for two loads of 16 bytes. Where a slice of the state is smaller than a
-// block's 4096 elements, groups of threads take tokens in turn and each leaves a part of its own.
+// Bound by multiply-adds: 16 for two loads of 16 bytes. Where a slice of the state is smaller than
+// a block's 4096 elements, groups of threads take tokens in turn and each leaves a part of its own.
 #include "common/device.cuh"
 #include "flare/launch.hpp"
 #include "outer_product/outer_product.hpp"
@@ -24,8 +24,7 @@ struct Plan {
 };
 
 template <int D, int Factors>
-__global__ void __launch_bounds__(threads)
-    state_kernel(OuterOperands<float> p, float* parts) {
+__global__ void __launch_bounds__(threads) state_kernel(OuterOperands<float> p, float* parts) {
   using P = Plan<D, Factors>;
   __shared__ Four features[P::tokens * P::rows / 4], values[P::tokens * D / 4];
   const int thread = threadIdx.x % P::group, group = threadIdx.x / P::group;

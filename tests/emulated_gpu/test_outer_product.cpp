@@ -3,6 +3,9 @@
 // so a result differs from a plain loop's by the rounding of its storage and by nothing else.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "flr/core.hpp"
 #include "outer_product/outer_product.hpp"
 
@@ -31,11 +34,6 @@ std::vector<T> whole_numbers(index_t n, int most) {
 }
 
 template <class T>
-T at_most_rounded(double x) {
-  return T(static_cast<float>(x));
-}
-
-template <class T>
 struct Problem {
   Case c;
   std::vector<std::vector<T>> x;
@@ -50,8 +48,7 @@ struct Problem {
   template <class P>
   void describe(P& p) const {
     p.B = c.B, p.H = c.H, p.N = c.N, p.D = c.D, p.operands = c.operands;
-    for (int a = 0; a < c.operands; ++a)
-      p.x[a] = x[std::size_t(a)].data(), p.xs[a] = c.strides();
+    for (int a = 0; a < c.operands; ++a) p.x[a] = x[std::size_t(a)].data(), p.xs[a] = c.strides();
   }
   /// Digit a of an element of the state.
   index_t digit(index_t element, int a) const {
@@ -110,7 +107,9 @@ void check_read(const Problem<T>& x, bool accumulate) {
   const int left = c.operands - 2;  // one axis is not wanted
   for (int a = 0; a < c.operands; ++a) {
     p.y[a] = y[std::size_t(a)].data(), p.ys[a] = c.strides();
-    p.mode[a] = a == left ? GradMode::ignore : accumulate ? GradMode::accumulate : GradMode::overwrite;
+    p.mode[a] = a == left    ? GradMode::ignore
+                : accumulate ? GradMode::accumulate
+                             : GradMode::overwrite;
   }
   read(p);
   index_t wrong = 0;
@@ -126,7 +125,8 @@ void check_read(const Problem<T>& x, bool accumulate) {
                                                x.product(head / c.H, head % c.H, n, e, a);
           for (index_t i = 0; i < c.D; ++i) {
             const HeadStrides s = c.strides();
-            T& place = expected[std::size_t(head / c.H * s.batch + head % c.H * s.head + n * s.row + i)];
+            T& place =
+                expected[std::size_t(head / c.H * s.batch + head % c.H * s.head + n * s.row + i)];
             place = rounded<T>(0.5 * sum[std::size_t(i)] + (accumulate ? double(float(place)) : 0));
           }
         }

@@ -25,8 +25,7 @@ OuterOperands<T> outer_operands(const std::vector<Tensor<T>>& x, std::size_t ope
   OuterOperands<T> p;
   p.B = x[0].size(0), p.H = x[0].size(1), p.N = x[0].size(2), p.D = x[0].size(3);
   p.operands = static_cast<int>(operands);
-  for (std::size_t a = 0; a < x.size(); ++a)
-    p.x[a] = x[a].data(), p.xs[a] = head_strides(x[a]);
+  for (std::size_t a = 0; a < x.size(); ++a) p.x[a] = x[a].data(), p.xs[a] = head_strides(x[a]);
   return p;
 }
 
