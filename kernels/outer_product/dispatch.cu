@@ -25,6 +25,11 @@ bool supports_outer(const OuterOperands<T>& p, std::string* why) {
         (p.D == 8 || p.D == 16 || p.D == 32 || p.D == 64) && p.D <= outer_product::widest(factors);
     bool fits = width && p.B > 0 && p.H > 0 && p.N > 0 && p.B * p.H <= 65535;
     for (int a = 0; a < p.operands; ++a) fits = fits && aligned(p.x[a], p.xs[a], p.D);
+    if (std::same_as<T, bf16> && fits &&
+        2 * outer_product::power(p.D, p.operands) > max_shared_bytes()) {
+      if (why) *why = "the state of a head is larger than the shared memory of a block";
+      return false;
+    }
     if (!fits && why)
       *why = fmt::format(
           "expected tokens, D of 8, 16 … {} for {} factors, at most 65535 heads, and rows aligned "

@@ -1,4 +1,4 @@
-// Sums of outer products of token vectors as the kernels see them (core/params.hpp, OuterOperands):
+// Sums of outer products of token vectors as the kernels see them (core/outer_params.hpp):
 // the operands are `factors` whose outer product is a token's feature vector, and one more.
 //
 //   state:  S[a,j] = Σ_n F[n,a] v[n,j],  F[n,·] = x₀[n] ⊗ x₁[n] ⊗ …      [D^factors, D]

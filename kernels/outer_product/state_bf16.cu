@@ -27,6 +27,7 @@ struct Slice {
   static constexpr int octets = inner * outer * regs<D>;  ///< groups of 8 features
   static constexpr int tiles = (octets + 1) / 2;
   static constexpr int count = int(power(D, Factors - 1)) / (inner * outer);
+  static constexpr int resident = tiles * regs<D> > 16 ? 2 : 4;  ///< blocks, by registers
 };
 
 /// Tokens first … first + 15.
@@ -45,7 +46,7 @@ __device__ u32 load_pair(const bf16* x, index_t stride, index_t row, index_t end
 }
 
 template <int D, int Factors>
-__global__ void __launch_bounds__(warps * 32)
+__global__ void __launch_bounds__(warps * 32, Slice<D, Factors>::resident)
     state_kernel(OuterOperands<bf16> p, int splits, float* parts) {
   using S = Slice<D, Factors>;
   constexpr int R = regs<D>;

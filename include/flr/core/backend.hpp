@@ -6,6 +6,7 @@
 
 #include "flr/core/device.hpp"
 #include "flr/core/map_params.hpp"
+#include "flr/core/outer_params.hpp"
 #include "flr/core/params.hpp"
 
 namespace flr {
