@@ -19,6 +19,8 @@ struct Plan {
   static constexpr int most = D == 8 ? 32 : 4096 / (D * D);
   static constexpr int together = slow < most ? slow : most;  ///< slow channels in shared memory
   static constexpr int pitch = D + 4;  ///< of a row of the state: neighbouring rows in other banks
+  /// Lanes of a warp along the columns and the tokens, so that both loads are of few words.
+  static constexpr int columns = D < 16 ? 2 : 4, rows = 32 / columns;
 };
 
 /// x of a tile of tokens, channel by channel; zeros beyond the last token.
@@ -42,7 +44,10 @@ __global__ void __launch_bounds__(threads) read_kernel(ReadOf<float> p) {
   __shared__ Four state[P::together * D * P::pitch / 4];
   __shared__ Four factors[Factors][D * P::tokens / 4];
   const int b = int(blockIdx.y) / p.H, h = int(blockIdx.y) % p.H;
-  const int token = threadIdx.x % (P::tokens / 4), column = threadIdx.x / (P::tokens / 4);
+  constexpr int column_warps = D / 4 / P::columns;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int token = warp / column_warps * P::rows + lane % P::rows;
+  const int column = warp % column_warps * P::columns + lane / P::rows;
   const index_t first = index_t{blockIdx.x} * P::tokens;
   const float* const from = p.state + index_t{blockIdx.y} * (power(D, Factors + 1));
   int low = 1;  // elements of the axes behind the one that is read
