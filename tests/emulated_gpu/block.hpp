@@ -5,8 +5,8 @@
 // computed from what all 32 lanes brought. A thread that waits in vain, or lanes that wait in
 // different instructions, end the program: on a GPU that would hang, or be undefined.
 //
-// Only what the kernels under test use is here. Shared memory is a static variable: blocks run one by
-// one. Dynamic shared memory holds NaNs when a block begins.
+// Only what the kernels under test use is here. Shared memory is a static variable, or one buffer
+// where its size is given at the launch: blocks run one by one.
 #pragma once
 
 #include <ucontext.h>
@@ -31,27 +31,7 @@ struct dim3 {
 };
 inline dim3 threadIdx, blockIdx, gridDim;
 
-struct float2 {
-  float x, y;
-};
-struct alignas(16) float4 {
-  float x, y, z, w;
-};
-struct alignas(8) uint2 {
-  unsigned x, y;
-};
-struct alignas(16) uint4 {
-  unsigned x, y, z, w;
-};
-
 namespace emulated {
-
-/// Dynamic shared memory, as much as a block of an H100 can have.
-inline constexpr std::size_t most_shared_bytes = 227 * 1024;
-inline void* dynamic_shared() {
-  alignas(16) static unsigned char memory[most_shared_bytes];
-  return memory;
-}
 
 [[noreturn]] inline void give_up(const char* why) {
   std::fprintf(stderr, "emulated GPU: %s\n", why);
@@ -60,7 +40,16 @@ inline void* dynamic_shared() {
 
 /// What a lane brings to an instruction of its warp.
 using Operands = std::array<std::uint32_t, 8>;
-enum class Instruction { none, shuffle, mma, transpose };
+enum class Instruction { none, shuffle, mma, matrices };
+
+/// Shared memory whose size is given at the launch; an address in it is an offset, as on a GPU.
+inline std::vector<unsigned char>& dynamic_shared_memory() {
+  static std::vector<unsigned char> memory;
+  return memory;
+}
+inline unsigned char* dynamic_shared() {
+  return dynamic_shared_memory().data();
+}
 
 class Block {
  public:
@@ -145,15 +134,13 @@ class Block {
 };
 
 /// kernel<<<grid, threads, shared, stream>>>(arguments) as translate.sh writes it.
-inline void launch(const std::function<void()>& kernel, dim3 grid, unsigned threads, int shared,
-                   int) {
-  if (std::size_t(shared) > most_shared_bytes) give_up("a block wants too much shared memory");
+inline void launch(const std::function<void()>& kernel, dim3 grid, unsigned threads, int shared, int) {
   gridDim = grid;
   for (unsigned z = 0; z < grid.z; ++z)
     for (unsigned y = 0; y < grid.y; ++y)
       for (unsigned x = 0; x < grid.x; ++x) {
         blockIdx = dim3(x, y, z);
-        if (shared) std::memset(dynamic_shared(), 0xff, std::size_t(shared));
+        dynamic_shared_memory().assign(std::size_t(shared), 0xff);  // not numbers, until written
         Block(threads, kernel).run();
       }
 }
@@ -171,16 +158,5 @@ inline float __shfl_xor_sync(unsigned, float x, int mask) {
   const auto all = emulated::Block::current()->exchange(emulated::Instruction::shuffle,
                                                         emulated::Operands{bits});
   std::memcpy(&x, &all[lane ^ unsigned(mask)][0], 4);
-  return x;
-}
-
-template <class T>
-T __shfl_sync(unsigned, T x, int from) {
-  static_assert(sizeof(T) == 4);
-  std::uint32_t bits;
-  std::memcpy(&bits, &x, 4);
-  const auto all = emulated::Block::current()->exchange(emulated::Instruction::shuffle,
-                                                        emulated::Operands{bits});
-  std::memcpy(&x, &all[std::size_t(from % 32)][0], 4);
   return x;
 }

@@ -5,13 +5,25 @@
 
 #include "stream.hpp"
 
-namespace flr::cuda {
+struct float2 {
+  float x, y;
+};
+struct uint2 {
+  unsigned x, y;
+};
 
-inline float to_compute(bf16 x) {
-  return x;
+inline float __uint_as_float(std::uint32_t x) {
+  float y;
+  std::memcpy(&y, &x, 4);
+  return y;
 }
 
+namespace flr::cuda {
+
 inline float to_compute(float x) {
+  return x;
+}
+inline float to_compute(bf16 x) {
   return x;
 }
 
@@ -26,7 +38,7 @@ struct alignas(N * sizeof(T)) Pack {
 };
 
 template <class T>
-void put(T* at, float value, bool accumulate) {
+void put(T* at, compute_t<T> value, bool accumulate) {
   *at = from_compute<T>(accumulate ? to_compute(*at) + value : value);
 }
 

@@ -13,13 +13,10 @@ inline std::uint32_t pack_bf16(float low, float high) {
 }
 
 inline float low_bf16(std::uint32_t p) {
-  const std::uint32_t bits = p << 16;
-  float x;
-  std::memcpy(&x, &bits, 4);
-  return x;
+  return __uint_as_float(p << 16);
 }
 inline float high_bf16(std::uint32_t p) {
-  return low_bf16(p >> 16);
+  return __uint_as_float(p & 0xffff0000u);
 }
 
 inline float exp2_fast(float x) {
@@ -73,7 +70,7 @@ inline void mma_k16(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0
 /// movmatrix: row r of the matrix lies in lanes 4r … 4r + 3, two columns in each.
 inline std::uint32_t transpose_8x8(std::uint32_t x) {
   const int row = int(threadIdx.x % 32) / 4, column = int(threadIdx.x % 4) * 2;
-  const auto all = ::emulated::Block::current()->exchange(::emulated::Instruction::transpose, {x});
+  const auto all = ::emulated::Block::current()->exchange(::emulated::Instruction::matrices, {x});
   const auto element = [&](int r, int c) {
     return all[std::size_t(4 * r + c / 2)][0] >> (c % 2 * 16) & 0xffffu;
   };

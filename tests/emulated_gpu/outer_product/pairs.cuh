@@ -1,7 +1,22 @@
-// In place of kernels/outer_product/pairs.cuh.
+// In place of kernels/outer_product/pairs.cuh; and what else of CUDA these kernels use.
 #pragma once
 
 #include "common/mma.cuh"
+
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+
+template <class T>
+T __shfl_sync(unsigned, T x, int from) {
+  static_assert(sizeof(T) == 4);
+  std::uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  const auto all = emulated::Block::current()->exchange(emulated::Instruction::shuffle,
+                                                        emulated::Operands{bits});
+  std::memcpy(&x, &all[std::size_t(from % 32)][0], 4);
+  return x;
+}
 
 namespace flr::cuda::outer_product {
 
