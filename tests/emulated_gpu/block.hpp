@@ -5,7 +5,8 @@
 // computed from what all 32 lanes brought. A thread that waits in vain, or lanes that wait in
 // different instructions, end the program: on a GPU that would hang, or be undefined.
 //
-// Only what kernels/ladder uses is here. Shared memory is a static variable: blocks run one by one.
+// Only what the kernels under test use is here. Shared memory is a static variable, or one buffer
+// where its size is given at the launch: blocks run one by one.
 #pragma once
 
 #include <ucontext.h>
@@ -39,7 +40,16 @@ namespace emulated {
 
 /// What a lane brings to an instruction of its warp.
 using Operands = std::array<std::uint32_t, 8>;
-enum class Instruction { none, shuffle, mma };
+enum class Instruction { none, shuffle, mma, matrices };
+
+/// Shared memory whose size is given at the launch; an address in it is an offset, as on a GPU.
+inline std::vector<unsigned char>& dynamic_shared_memory() {
+  static std::vector<unsigned char> memory;
+  return memory;
+}
+inline unsigned char* dynamic_shared() {
+  return dynamic_shared_memory().data();
+}
 
 class Block {
  public:
@@ -124,12 +134,13 @@ class Block {
 };
 
 /// kernel<<<grid, threads, shared, stream>>>(arguments) as translate.sh writes it.
-inline void launch(const std::function<void()>& kernel, dim3 grid, unsigned threads, int, int) {
+inline void launch(const std::function<void()>& kernel, dim3 grid, unsigned threads, int shared, int) {
   gridDim = grid;
   for (unsigned z = 0; z < grid.z; ++z)
     for (unsigned y = 0; y < grid.y; ++y)
       for (unsigned x = 0; x < grid.x; ++x) {
         blockIdx = dim3(x, y, z);
+        dynamic_shared_memory().assign(std::size_t(shared), 0xff);  // not numbers, until written
         Block(threads, kernel).run();
       }
 }

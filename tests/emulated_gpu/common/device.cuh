@@ -5,8 +5,24 @@
 
 #include "stream.hpp"
 
+struct float2 {
+  float x, y;
+};
+struct uint2 {
+  unsigned x, y;
+};
+
+inline float __uint_as_float(std::uint32_t x) {
+  float y;
+  std::memcpy(&y, &x, 4);
+  return y;
+}
+
 namespace flr::cuda {
 
+inline float to_compute(float x) {
+  return x;
+}
 inline float to_compute(bf16 x) {
   return x;
 }
@@ -14,6 +30,16 @@ inline float to_compute(bf16 x) {
 template <class T>
 T from_compute(float x) {
   return T(x);
+}
+
+template <class T, int N>
+struct alignas(N * sizeof(T)) Pack {
+  T v[N];
+};
+
+template <class T>
+void put(T* at, compute_t<T> value, bool accumulate) {
+  *at = from_compute<T>(accumulate ? to_compute(*at) + value : value);
 }
 
 }  // namespace flr::cuda

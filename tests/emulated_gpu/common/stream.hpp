@@ -26,8 +26,23 @@ class Scratch {
   mutable std::vector<T> memory_;
 };
 
+/// What a block may have of shared memory.
+inline int max_shared_bytes() {
+  return 227 * 1024;
+}
+template <class Kernel>
+void allow_shared(Kernel*, int bytes, const char*) {
+  if (bytes > max_shared_bytes()) ::emulated::give_up("more shared memory than there is");
+}
+inline void check_cuda(int, const char*) {}
+
 constexpr index_t ceil_div(index_t a, index_t b) {
   return (a + b - 1) / b;
 }
 
 }  // namespace flr::cuda
+
+template <class Kernel>
+int cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Kernel*, int, std::size_t) {
+  return *blocks = 1, 0;
+}
