@@ -101,9 +101,7 @@ __device__ inline void quad_sums(float (&c)[4], float lo, float hi) {
 #pragma unroll
   for (int e = 0; e < 4; ++e) {
     const float x = e < 2 ? lo : hi;
-    float other;
-    asm volatile("shfl.sync.bfly.b32 %0, %1, 2, 31, 0xffffffff;" : "=f"(other) : "f"(x));
-    c[e] = x + other;
+    c[e] = x + shuffle_apart(x);
   }
 }
 

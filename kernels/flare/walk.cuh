@@ -2,30 +2,12 @@
 // where, and how many blocks there are.
 #pragma once
 
+#include "common/shared.cuh"
 #include "flare/launch.hpp"
 #include "flare/token_sums.cuh"
 #include "flare/turns.cuh"
 
 namespace flr::cuda::flare {
-
-// Shared memory by its 32-bit addresses, which leave the registers to the tokens.
-__device__ inline float4 load4(unsigned at) {
-  float4 x;
-  asm volatile("ld.shared.v4.f32 {%0,%1,%2,%3}, [%4];"
-               : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
-               : "r"(at));
-  return x;
-}
-__device__ inline void save4(unsigned at, float4 x) {
-  asm volatile("st.shared.v4.f32 [%0], {%1,%2,%3,%4};" ::"r"(at), "f"(x.x), "f"(x.y), "f"(x.z),
-               "f"(x.w)
-               : "memory");
-}
-__device__ inline uint2 load2(unsigned at) {
-  uint2 x;
-  asm volatile("ld.shared.v2.b32 {%0,%1}, [%2];" : "=r"(x.x), "=r"(x.y) : "r"(at));
-  return x;
-}
 
 /// What shared memory holds of 16 latents: their sums, then `Fragments` Rows as B of scores, then
 /// `Quads` statistics in float4, all in the order in which a lane needs them.
@@ -67,9 +49,7 @@ struct Group {
   }
   __device__ void save_rows(int i, const Rows<D>& r) const {
     if constexpr (D < 16) {
-      asm volatile("st.shared.v2.b32 [%0], {%1,%2};" ::"r"(at + sums + i * rows + lane() * 8),
-                   "r"(r.lo[0]), "r"(r.hi[0])
-                   : "memory");
+      save2(at + sums + i * rows + lane() * 8, {r.lo[0], r.hi[0]});
     } else {
 #pragma unroll
       for (int j = 0; j + 1 < regs<D>; j += 2)
