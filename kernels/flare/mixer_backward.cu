@@ -13,16 +13,23 @@
 // A warp keeps 16 T tokens in registers and walks over the latents of their head, which lie in
 // shared memory as fragments; gradients of tokens stay in registers, gradients of latents are summed
 // in shared memory in turns (turns.cuh). Bound by issue slots and exponentials alike.
+//
+// Up to D = 16 mixer_scaled.cu does the second pass. To compare, until it has been timed on a GPU:
+// FLR_MIXER_BACKWARD=old takes mixer_kernel here at every D, a (the default) and b the versions of
+// mixer_scaled.cu. The variable, mixer_kernel below D = 32 and the slower version then go.
+#include <cstdlib>
+#include <string>
+
 #include "flare/walk.cuh"
 
 namespace flr::cuda::flare {
 namespace {
 
 struct Pass {
-  MixerBackward p;
-  Walk walk;
-  In dz;
-  TokenGrad dk, dv;
+  MixerBackward p = {};
+  Walk walk = {};
+  In dz = {};
+  TokenGrad dk = {}, dv = {};
   float* parts = nullptr;  ///< of dq or dz, [B,H,splits,M,D]
 };
 
@@ -274,6 +281,15 @@ struct Tuning {
   static constexpr int latent_tiles = D <= 16 ? 4 : D == 32 ? 2 : 1, latent_warps = 16;
 };
 
+/// FLR_MIXER_BACKWARD: 'a', 'b', or 'o' for old.
+char version() {
+  const char* text = std::getenv("FLR_MIXER_BACKWARD");
+  const std::string wanted = text && *text ? text : "a";
+  check(wanted == "a" || wanted == "b" || wanted == "old",
+        "[flare_mixer] expected FLR_MIXER_BACKWARD to be a, b or old; got {}", wanted);
+  return wanted[0];
+}
+
 }  // namespace
 
 void mixer_backward(const MixerBackward& p) {
@@ -292,7 +308,10 @@ void mixer_backward(const MixerBackward& p) {
       }
     };
     const index_t heads = index_t{n.B} * n.H;
-    const Scratch<bf16> dz(heads * n.M * D);
+    const char chosen = version();
+    const bool scaled = D <= 16 && chosen != 'o';
+    const Scratch<bf16> dz(scaled ? 0 : heads * n.M * D);
+    const Scratch<float> exact(scaled ? heads * n.M * D : 0);
     const HeadStrides rows{index_t{n.H} * n.M * D, index_t{n.M} * D, D};
     {
       const auto kernel = latent_kernel<D, Tune::latent_tiles, Tune::latent_warps>;
@@ -302,8 +321,13 @@ void mixer_backward(const MixerBackward& p) {
       Pass pass{.p = p};
       pass.parts = parts;
       launch(kernel, pass, plan);
-      reduce_partials(n, parts, int(plan.splits), 1, Grad{{dz.data(), rows}, GradMode::overwrite});
+      if (scaled)
+        reduce_partials(n, parts, int(plan.splits), 1,
+                        GradOf<float>{{exact.data(), rows}, GradMode::overwrite});
+      else
+        reduce_partials(n, parts, int(plan.splits), 1, Grad{{dz.data(), rows}, GradMode::overwrite});
     }
+    if (scaled) return mixer_backward_scaled(p, {exact.data(), rows}, chosen);
     const auto kernel = mixer_kernel<D, Tune::tiles, Tune::warps>;
     const Plan plan = plan_for("flare_mixer_backward", kernel, n, 16 * Tune::tiles, Tune::warps, Latents3<D>::bytes);
     const Scratch<float> parts(p.dq.wanted() ? heads * plan.splits * n.M * D : 0);

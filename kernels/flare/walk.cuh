@@ -148,12 +148,15 @@ struct Plan {
 
 /// How heads and warps go to blocks, one a multiprocessor: what ends first by a rough count. A walk
 /// of a warp takes as many steps as there are groups; a step takes longer beside more warps.
-inline Order best_order(const Sizes& n, index_t tiles, int most_warps, int groups, int room) {
+/// `even`: as many warps for each head.
+inline Order best_order(const Sizes& n, index_t tiles, int most_warps, int groups, int room,
+                        bool even) {
   Order best;
   double least = INFINITY;
   for (int heads = 1; heads <= 16 && n.H % heads == 0 && heads * groups <= room; heads *= 2)
     for (int warps = most_warps; warps >= 4; warps /= 2) {
       const Order order = Order::of(warps, heads, groups);
+      if (even && order.warps % heads != 0) continue;
       const index_t others = index_t{n.B} * (n.H / heads), blocks = multiprocessors() / others;
       const index_t splits = blocks > 0 ? blocks : 1, waves = ceil_div(others * splits, multiprocessors());
       const index_t rounds = ceil_div(tiles, splits * order.warps);
@@ -168,12 +171,12 @@ inline Order best_order(const Sizes& n, index_t tiles, int most_warps, int group
 /// For warps of `tokens` tokens each, at most `warps` a block.
 template <class Kernel>
 Plan plan_for(const char* what, Kernel* kernel, const Sizes& n, int tokens, int warps,
-              int group_bytes) {
+              int group_bytes, bool even = false) {
   const int room = (max_shared_bytes() - fixed_bytes) / group_bytes, all = (n.M + 15) / 16;
   Plan plan;
   plan.passes = (all + room - 1) / room;
   const index_t tiles = ceil_div(n.N, tokens);
-  plan.order = best_order(n, tiles, warps, (all + plan.passes - 1) / plan.passes, room);
+  plan.order = best_order(n, tiles, warps, (all + plan.passes - 1) / plan.passes, room, even);
   plan.shared = fixed_bytes + plan.order.heads * plan.order.groups * group_bytes;
   plan.others = unsigned(n.B * (n.H / plan.order.heads));
   allow_shared(kernel, plan.shared, what);
