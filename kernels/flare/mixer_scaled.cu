@@ -409,10 +409,12 @@ void run(const MixerBackward& p, const Heads<const float>& dz) {
 
 void mixer_backward_scaled(const MixerBackward& p, const Heads<const float>& dz, char version) {
   with_width<16>(p.n.D, [&]<int D>() {
+    // Fewer tiles a warp read shared memory more often, more tiles leave registers for fewer warps.
+    constexpr bool narrow = D <= 8;
     if (version == 'b')
-      run<D, 3, 12>(p, dz);
+      run<D, narrow ? 3 : 2, 12>(p, dz);
     else
-      run<D, 2, 16>(p, dz);
+      run<D, narrow ? 2 : 4, narrow ? 16 : 8>(p, dz);
   });
 }
 
