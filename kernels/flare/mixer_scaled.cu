@@ -237,16 +237,20 @@ __device__ void both(float (&d)[4], const Rows<D>& v, const u32 (&dz)[regs<D>], 
   }
 }
 
-/// Tokens against 16 latents, on top of dq. `Scaled` as the tokens are; `top` is the head's.
-template <bool Scaled, int D, int T>
-__device__ void add(Tokens<D, T>& x, Sums<D>& dq, const Latents<D>& at,
-                    const typename Latents<D>::Lane& lane, float scale, float top) {
+/// Tokens against 16 latents. `Scaled` as the tokens are; `top` is the head's. What is only read is
+/// asked for before the wait.
+template <bool Scaled, int D, int T, class Wait>
+__device__ void add(Tokens<D, T>& x, const Latents<D>& at, const typename Latents<D>::Lane& lane,
+                    float scale, float top, Wait wait) {
   Rows<D> q, dz, z, qc, dzc;
   u32 subtracted[2];
   at.load(q, dz, z, subtracted, lane);
   const float4 l4 = at.load_whole(lane);
   const float whole[4] = {l4.x, l4.y, l4.z, l4.w};
   at.load_transposed(qc, dzc, lane);
+  wait();
+  Sums<D> dq;
+  at.load_sums(dq, lane);
 #pragma unroll
   for (int a = 0; a < T; ++a) {
     constexpr float zero[4] = {};
@@ -288,6 +292,7 @@ __device__ void add(Tokens<D, T>& x, Sums<D>& dq, const Latents<D>& at,
     accumulate<D>(x.dk[a], ds, qc);
     accumulate<D>(dq, transposed(ds), x.kc[a]);
   }
+  at.save_sums(dq, lane);
 }
 
 /// The least and the largest L of a head's latents in this launch.
@@ -349,17 +354,14 @@ __global__ void __launch_bounds__(Warps * 32) scaled_kernel(Pass pass) {
   const typename Latents<D>::Lane lane;
   Ring ring;
   block.each_walk([&](index_t first, int head, bool busy) {
-    if (!busy) return ring.each_step(block, head, [](auto) {});
+    if (!busy) return ring.each_step(block, head, [](auto, auto wait) { wait(); });
     const int g = threadIdx.x % 32 / 4;
     const float top = block.pairs()[head].y;
     Tokens<D, T> tokens;
     tokens.load(p, block.b, block.h0 + head, first, block.pairs()[head]);
     const auto walk = [&]<bool Scaled>() {
-      ring.each_step(block, head, [&](const Latents<D>& at) {
-        Sums<D> dq;
-        at.load_sums(dq, lane);
-        add<Scaled>(tokens, dq, at, lane, scale, top);
-        at.save_sums(dq, lane);
+      ring.each_step(block, head, [&](const Latents<D>& at, auto wait) {
+        add<Scaled>(tokens, at, lane, scale, top, wait);
       });
     };
     if (tokens.scaled)

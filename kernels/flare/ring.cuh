@@ -30,8 +30,9 @@ class Ring {
   __device__ static void init(unsigned barriers) {
     if (threadIdx.x % 32 < most_warps) barrier_init(barriers + threadIdx.x % 32 * 8, 1);
   }
-  /// f(group) for all groups of a head, beginning where this warp does; nobody else has a group
-  /// while f does. All warps of the block call this as often, for heads as Block::each_walk says.
+  /// f(group, wait) for all groups of a head, beginning where this warp does. From wait(), which f
+  /// calls once, to the end of f nobody else has the group. All warps of the block call this as
+  /// often, for heads as Block::each_walk says.
   template <class Block, class F>
   __device__ void each_step(const Block& block, int head, F f) {
     const Order& o = block.walk.order;
@@ -45,8 +46,7 @@ class Ring {
       const unsigned end = block.group(head, (segment + 1) * o.groups / together).at;
       for (auto at = block.group(head, segment * o.groups / together); at.at != end;
            at.at += Block::G::bytes) {
-        barrier_wait(at.barriers() + 8 * before, parity);
-        f(at);
+        f(at, [&] { barrier_wait(at.barriers() + 8 * before, parity); });
         __syncwarp();
         if (threadIdx.x % 32 == 0) barrier_arrive(at.barriers() + 8 * block.warp);
       }
