@@ -15,12 +15,13 @@
 // in shared memory in turns (turns.cuh). Bound by issue slots and exponentials alike.
 //
 // Up to D = 16 mixer_scaled.cu does the second pass. To compare, until it has been timed on a GPU:
-// FLR_MIXER_BACKWARD=old takes mixer_kernel here at every D, a (the default) and b the versions of
-// mixer_scaled.cu. The variable, mixer_kernel below D = 32 and the slower version then go.
+// FLR_MIXER_BACKWARD=old takes mixer_kernel here at every D and the first pass in turns; a (the
+// default) and b the versions of mixer_scaled.cu and the first pass round a ring (ring.cuh). The
+// variable, mixer_kernel below D = 32 and the slower versions then go.
 #include <cstdlib>
 #include <string>
 
-#include "flare/walk.cuh"
+#include "flare/ring.cuh"
 
 namespace flr::cuda::flare {
 namespace {
@@ -37,23 +38,25 @@ struct Pass {
 /// 2t + 1, 8 + 2t, 8 + 2t + 1; 2 and 3: −δz twice of latents 2t, 2t + 1, and of 8 + 2t, 8 + 2t + 1.
 template <int D>
 using Latents3 = Group<D, 3, 4>;
-template <int D>
-using Latents1 = Group<D, 1, 0>;
+template <int D, bool In_ring>
+using Latents1 = Group<D, 1, 0, In_ring ? Ring::bytes : 0>;
 
-/// dz = Rᵀ dy.
-template <int D, int T, int Warps>
+/// dz = Rᵀ dy, by warps round a ring or in turns.
+template <int D, int T, int Warps, bool In_ring>
 __global__ void __launch_bounds__(Warps * 32) latent_kernel(Pass pass) {
   extern __shared__ __align__(16) unsigned char shared[];
-  const Block<Latents1<D>, D, T> block(pass.walk, shared);
+  const Block<Latents1<D, In_ring>, D, T> block(pass.walk, shared);
   const MixerBackward& p = pass.p;
   const index_t N = p.n.N;
   const int g = threadIdx.x % 32 / 4;
   const float scale = p.n.scale * log2_e;
   Turns turns(shared, pass.walk.order);
+  Ring ring;
   block.each_group([&](int head, int i, int row) {
     const auto at = block.group(head, i);
     at.save_sums({});
     at.save_rows(0, load_rows<D>(p.q.head(block.b, block.h0 + head), p.q.s.row, row, p.n.M));
+    if (In_ring) Ring::init(at.barriers());
   });
   __syncthreads();
   block.each_walk([&](index_t first, int head, bool busy) {
@@ -72,7 +75,7 @@ __global__ void __launch_bounds__(Warps * 32) latent_kernel(Pass pass) {
           lse[a][e] = n + g + 8 * e < N ? lse_row[n + g + 8 * e] * log2_e : INFINITY;
       }
     }
-    block.each_step(head, [&](auto at) {
+    const auto step = [&](const auto& at, auto wait) {
       Weights w[T];
       if (busy) {
         const Rows<D> q = at.rows_of(0);
@@ -87,7 +90,7 @@ __global__ void __launch_bounds__(Warps * 32) latent_kernel(Pass pass) {
           w[a] = transposed(weights(s[0], s[1]));
         }
       }
-      turns.begin();
+      wait();
       if (busy) {
         Sums<D> dz;
         at.load_sums(dz);
@@ -95,8 +98,11 @@ __global__ void __launch_bounds__(Warps * 32) latent_kernel(Pass pass) {
         for (int a = 0; a < T; ++a) accumulate<D>(dz, w[a], dy[a]);
         at.save_sums(dz);
       }
-      turns.end();
-    });
+    };
+    if constexpr (In_ring)
+      ring.each_step(block, head, step);
+    else
+      turns.each_step(block, head, step);
   });
   __syncthreads();
   block.write_parts(pass.parts);
@@ -246,8 +252,8 @@ __global__ void __launch_bounds__(Warps * 32) mixer_kernel(Pass pass) {
       tokens.load(p, block.b, block.h0 + head, first);
       factors = tokens.factors(block.pairs()[head]);
     }
-    block.each_step(head, [&](auto at) {
-      turns.begin();
+    turns.each_step(block, head, [&](const auto& at, auto wait) {
+      wait();
       if (busy) {
         Sums<D> dq;
         at.load_sums(dq);
@@ -257,7 +263,6 @@ __global__ void __launch_bounds__(Warps * 32) mixer_kernel(Pass pass) {
           add<false>(tokens, dq, at, scale);
         at.save_sums(dq);
       }
-      turns.end();
     });
     if (!busy) return;
 #pragma unroll
@@ -313,10 +318,10 @@ void mixer_backward(const MixerBackward& p) {
     const Scratch<bf16> dz(scaled ? 0 : heads * n.M * D);
     const Scratch<float> exact(scaled ? heads * n.M * D : 0);
     const HeadStrides rows{index_t{n.H} * n.M * D, index_t{n.M} * D, D};
-    {
-      const auto kernel = latent_kernel<D, Tune::latent_tiles, Tune::latent_warps>;
-      const Plan plan = plan_for("flare_mixer_backward", kernel, n, 16 * Tune::latent_tiles, Tune::latent_warps,
-                                 Latents1<D>::bytes);
+    const auto latents = [&]<bool In_ring>() {
+      const auto kernel = latent_kernel<D, Tune::latent_tiles, Tune::latent_warps, In_ring>;
+      const Plan plan = plan_for("flare_mixer_backward", kernel, n, 16 * Tune::latent_tiles,
+                                 Tune::latent_warps, Latents1<D, In_ring>::bytes, In_ring);
       const Scratch<float> parts(heads * plan.splits * n.M * D);
       Pass pass{.p = p};
       pass.parts = parts;
@@ -326,7 +331,11 @@ void mixer_backward(const MixerBackward& p) {
                         GradOf<float>{{exact.data(), rows}, GradMode::overwrite});
       else
         reduce_partials(n, parts, int(plan.splits), 1, Grad{{dz.data(), rows}, GradMode::overwrite});
-    }
+    };
+    if (chosen == 'o')
+      latents.template operator()<false>();
+    else
+      latents.template operator()<true>();
     if (scaled) return mixer_backward_scaled(p, {exact.data(), rows}, chosen);
     const auto kernel = mixer_kernel<D, Tune::tiles, Tune::warps>;
     const Plan plan = plan_for("flare_mixer_backward", kernel, n, 16 * Tune::tiles, Tune::warps, Latents3<D>::bytes);

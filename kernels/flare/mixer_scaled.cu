@@ -21,9 +21,18 @@
 // lie 60 or more powers of two apart, or a token's from the top, and where a warp has rows beyond
 // the last token, R has an exponential of its own.
 //
-// Bound by tensor cores, exponentials, issue slots and shared memory alike, 130 to 190 clocks of a
-// quarter of a multiprocessor for 512 scores; so what counts is that different warps use different
-// units at a time (ring.cuh).
+// Clocks of a quarter of a multiprocessor for 512 scores, counted in the machine code; what the
+// latencies make of it is a simulation's word (both tiles of mixer_kernel at its 12 and 16 warps):
+//
+//                      instructions  tensor cores  exponentials  shared memory   simulated
+//   D = 16: mixer_kernel        189           144           128            244         321
+//      a: 4 tiles, 8 warps      114           160           128            132         250
+//      b: 2 tiles, 12 warps     129           160           128            221         284
+//   D = 8:  mixer_kernel        176            78           128            182         238
+//      a: 2 tiles, 16 warps     113            90           128            149         172
+//      b: 3 tiles, 12 warps     106            90           128            117         188
+//
+// No unit is busy all the time, so what counts is that different warps use different ones (ring.cuh).
 #include "flare/ring.cuh"
 
 namespace flr::cuda::flare {
@@ -411,9 +420,11 @@ void run(const MixerBackward& p, const Heads<const float>& dz) {
 
 void mixer_backward_scaled(const MixerBackward& p, const Heads<const float>& dz, char version) {
   with_width<16>(p.n.D, [&]<int D>() {
-    // Fewer tiles a warp read shared memory more often, more tiles leave registers for fewer warps.
+    // Warps of few tiles read shared memory more often; many tiles leave registers for few warps.
     constexpr bool narrow = D <= 8;
-    if (version == 'b')
+    // Where there are few tokens, large tiles would leave multiprocessors idle.
+    const bool few = p.n.N * p.n.H * p.n.B < 16 * 4 * 8 * index_t{multiprocessors()};
+    if (version == 'b' || (few && !narrow))
       run<D, narrow ? 3 : 2, 12>(p, dz);
     else
       run<D, narrow ? 2 : 4, narrow ? 16 : 8>(p, dz);

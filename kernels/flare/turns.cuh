@@ -40,6 +40,22 @@ class Turns {
       for (int i = 0; i < 2; ++i)
         barrier_init(at_ + 8 * i, order.warps);
   }
+  /// f(group, wait) for all groups of a head, beginning where this warp does. From wait(), which f
+  /// calls once, to the end of f nobody else has the group.
+  template <class Block, class F>
+  __device__ void each_step(const Block& block, int head, F f) {
+    const Order& o = block.walk.order;
+    const unsigned end = block.group(head, o.groups).at;
+    auto at = block.group(head, block.warp / o.heads * o.stride);
+    for (int i = 0; i < o.groups; ++i) {
+      f(at, [this] { begin(); });
+      this->end();
+      at.at += Block::G::bytes;
+      if (at.at == end) at.at = block.group(head, 0).at;
+    }
+  }
+
+ private:
   /// Waits until this warp's step may begin.
   __device__ void begin() const { barrier_wait(barrier(), unsigned(before_ >> 1 & 1)); }
   __device__ void end() {
@@ -47,8 +63,6 @@ class Turns {
     if (threadIdx.x % 32 == 0) barrier_arrive(barrier() ^ other_);
     ++before_;
   }
-
- private:
   __device__ unsigned barrier() const { return at_ + (before_ & 1) * 8; }
 
   unsigned at_;

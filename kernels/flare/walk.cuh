@@ -10,15 +10,16 @@
 namespace flr::cuda::flare {
 
 /// What shared memory holds of 16 latents: their sums, then `Fragments` Rows as B of scores, then
-/// `Quads` statistics in float4, all in the order in which a lane needs them.
-template <int D, int Fragments, int Quads>
+/// `Quads` statistics in float4, all in the order in which a lane needs them; and bytes for barriers.
+template <int D, int Fragments, int Quads, int Barriers = 0>
 struct Group {
   static constexpr int sums = regs<D> * 512, rows = regs<D> * 256;
-  static constexpr int bytes = sums + Fragments * rows + 64 * Quads;
+  static constexpr int bytes = sums + Fragments * rows + 64 * Quads + Barriers;
 
   unsigned at;
 
   __device__ static int lane() { return threadIdx.x % 32; }
+  __device__ unsigned barriers() const { return at + bytes - Barriers; }
   __device__ void load_sums(Sums<D>& c) const {
 #pragma unroll
     for (int j = 0; j < regs<D>; ++j) {
@@ -100,18 +101,6 @@ struct Block {
     const Order& o = walk.order;
     for (int item = warp; item < o.heads * o.groups; item += o.warps)
       f(item / o.groups, item % o.groups, (walk.group + item % o.groups) * 16);
-  }
-  /// f(group) for all groups of a head, beginning where this warp does.
-  template <class F>
-  __device__ void each_step(int head, F f) const {
-    const Order& o = walk.order;
-    const unsigned end = group(head, o.groups).at;
-    G at = group(head, warp / o.heads * o.stride);
-    for (int i = 0; i < o.groups; ++i) {
-      f(at);
-      at.at += G::bytes;
-      if (at.at == end) at.at = group(head, 0).at;
-    }
   }
   /// f(first token, head of the block, whether there are tokens), as often in every warp.
   template <class F>

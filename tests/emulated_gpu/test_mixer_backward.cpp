@@ -1,5 +1,6 @@
-// FLARE's mixer backward as it stands in kernels/flare, every version, on emulated warps: gradients
-// against double, run-to-run bits, rings, tails and launches without a GPU.
+// FLARE's mixer backward and its encode of many tokens as they stand in kernels/flare, every version,
+// on emulated warps: results against double, run-to-run bits, rings, tails and launches without a
+// GPU.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -82,6 +83,24 @@ class Problem {
         for (double& x : out.back()) x -= 0.5;
     }
     return out;
+  }
+  /// Encode's largest errors: of z, whose terms are of size 1, and of lse.
+  std::array<double, 2> encode_errors(const char* version) const {
+    setenv("FLR_ENCODE", version, 1);
+    std::vector<bf16> got(z.x.size());
+    std::vector<float> lse(lse_z.size());
+    cuda::Scratch<int> overflow(1);
+    Encode p;
+    p.n = {c.B, c.H, c.M, c.D, c.N, c.scale};
+    p.q = q.in(), p.k = k.in(), p.v = v.in(), p.z = {got.data(), z.s}, p.lse = lse.data();
+    encode_sampled(p, overflow);
+    CHECK(*overflow == 0);
+    std::array<double, 2> e{};
+    for (std::size_t i = 0; i < got.size(); ++i)
+      e[0] = std::max(e[0], std::abs(double(float(got[i])) - double(float(z.x[i]))));
+    for (std::size_t i = 0; i < lse.size(); ++i)
+      e[1] = std::max(e[1], double(std::abs(lse[i] - lse_z[i])));
+    return e;
   }
   /// ‖got − expected‖₂ of dq, dk and dv relative to the magnitudes of what they are sums of: with
   /// few tokens or latents they cancel.
@@ -254,4 +273,19 @@ TEST_CASE("mixer backward: log-sum-exps far apart") {
   for (double offset : {20., 50., 80., 200., -60.})
     check_call({.H = 2, .M = 20, .D = 8, .N = 100, .offset = offset});
   check_call({.H = 2, .M = 70, .D = 16, .N = 200, .scale = 1, .spread = 3});
+}
+
+TEST_CASE("encode without a running maximum: round a ring and in turns") {
+  for (const Call& call : {Call{.H = 4, .M = 40, .D = 8, .N = 1025}, {.H = 1, .M = 288, .D = 16, .N = 1100},
+                           {.B = 2, .H = 3, .M = 33, .D = 16, .N = 300}, {.H = 8, .M = 16, .D = 8, .N = 500}}) {
+    CAPTURE(call.M);
+    CAPTURE(call.N);
+    const Problem problem(call);
+    for (const char* version : {"old", "ring"}) {
+      CAPTURE(version);
+      const auto error = problem.encode_errors(version);
+      CHECK(error[0] < 0.016);  // two roundings to bf16 of numbers below 1
+      CHECK(error[1] < 0.004);
+    }
+  }
 }
