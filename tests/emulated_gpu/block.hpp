@@ -24,6 +24,7 @@
 #define __device__
 #define __shared__ static
 #define __launch_bounds__(...)
+#define __align__(bytes) alignas(bytes)
 
 struct dim3 {
   unsigned x = 1, y = 1, z = 1;
@@ -40,7 +41,7 @@ namespace emulated {
 
 /// What a lane brings to an instruction of its warp.
 using Operands = std::array<std::uint32_t, 8>;
-enum class Instruction { none, shuffle, mma, matrices };
+enum class Instruction { none, shuffle, mma, matrices, vote, sync };
 
 /// Shared memory whose size is given at the launch; an address in it is an offset, as on a GPU.
 inline std::vector<unsigned char>& dynamic_shared_memory() {
@@ -84,6 +85,11 @@ class Block {
     ++arrived_, ++steps_;
     while (arrived_ < turn * fibers_.size()) yield();
   }
+
+  /// For a thread that waits for something in memory, and for one that has changed what others
+  /// wait for.
+  void pause() { yield(); }
+  void go_on() { ++steps_; }
 
   /// What all 32 lanes of the warp bring to the instruction.
   std::array<Operands, 32> exchange(Instruction what, const Operands& mine) {
@@ -159,4 +165,15 @@ inline float __shfl_xor_sync(unsigned, float x, int mask) {
                                                         emulated::Operands{bits});
   std::memcpy(&x, &all[lane ^ unsigned(mask)][0], 4);
   return x;
+}
+inline void __syncwarp() {
+  emulated::Block::current()->exchange(emulated::Instruction::sync, {});
+}
+
+inline bool __all_sync(unsigned, bool x) {
+  const auto all = emulated::Block::current()->exchange(emulated::Instruction::vote,
+                                                        emulated::Operands{x ? 1u : 0u});
+  for (const auto& lane : all)
+    if (!lane[0]) return false;
+  return true;
 }
