@@ -80,18 +80,6 @@ inline void mma_k16(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0
   std::copy(sums, sums + 4, d);
 }
 
-/// Element (row, column) of an 8×8 matrix is half column % 2 of what lane 4·row + column / 2 has.
-inline std::uint32_t transpose_8x8(std::uint32_t x) {
-  const unsigned lane = threadIdx.x % 32, column = lane / 4;
-  const auto all = ::emulated::Block::current()->exchange(::emulated::Instruction::matrices, {x});
-  std::uint32_t y = 0;
-  for (unsigned half = 0; half < 2; ++half) {
-    const unsigned row = lane % 4 * 2 + half;
-    y |= (all[row * 4 + column / 2][0] >> column % 2 * 16 & 0xffffu) << half * 16;
-  }
-  return y;
-}
-
 /// movmatrix: row r of the matrix lies in lanes 4r … 4r + 3, two columns in each.
 inline std::uint32_t transpose_8x8(std::uint32_t x) {
   const int row = int(threadIdx.x % 32) / 4, column = int(threadIdx.x % 4) * 2;
