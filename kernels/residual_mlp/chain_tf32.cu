@@ -137,8 +137,10 @@ void launch(const ResidualMlpBackwardParams<float>& p, const ChunkRows& chunk) {
 }  // namespace
 
 void chain_tf32(const ResidualMlpBackwardParams<float>& p, const ChunkRows& chunk) {
-  tf32::with_tile_and_terms(p.rows, p.hid,
-                            [&](auto m, auto terms) { launch<m(), terms()>(p, chunk); });
+  // Eight row tiles would not fit in registers.
+  tf32::with_tile_and_terms(p.rows, p.hid, [&](auto m, auto terms) {
+    launch<m() < 4 ? m() : 4, terms()>(p, chunk);
+  });
 }
 
 }  // namespace flr::cuda::mlp
