@@ -1,5 +1,5 @@
-// The float backward pass of a chunk of rows on the tensor cores: chain_f32.cu with products of tf32
-// parts (tile_tf32.cuh), for hidden widths that are multiples of 8.
+// The float backward pass of a chunk of rows on the tensor cores: chain_f32.cu with products of
+// tf32 parts (tile_tf32.cuh), for hidden widths that are multiples of 8.
 //
 //   dP_i = dA_i ∘ act'(P_i), dA_{i-1} = dA_i + dP_i W_i, dx = dP_0 W_0 (+ dA_0)
 // A_0 … A_L and dP_0 … dP_L go to global memory for the weight gradients; dP's place holds the
@@ -138,9 +138,8 @@ void launch(const ResidualMlpBackwardParams<float>& p, const ChunkRows& chunk) {
 
 void chain_tf32(const ResidualMlpBackwardParams<float>& p, const ChunkRows& chunk) {
   // Eight row tiles would not fit in registers.
-  tf32::with_tile_and_terms(p.rows, p.hid, [&](auto m, auto terms) {
-    launch<m() < 4 ? m() : 4, terms()>(p, chunk);
-  });
+  tf32::with_tile_and_terms(
+      p.rows, p.hid, [&](auto m, auto terms) { launch<m() < 4 ? m() : 4, terms()>(p, chunk); });
 }
 
 }  // namespace flr::cuda::mlp

@@ -47,8 +47,9 @@ bool supports_residual_mlp(const ResidualMlpParams<bf16>& p, std::string* why) {
   // One layer's weights and all biases at least (tile_bf16.cuh).
   const index_t bytes = p.hid * (p.hid + 8) * 2 + (p.layers + 2) * p.hid * 4;
   if (bytes > max_shared_bytes())
-    return decline(why, fmt::format("hidden width {} needs {} bytes of shared memory, this GPU has {}",
-                                    p.hid, bytes, max_shared_bytes()));
+    return decline(
+        why, fmt::format("hidden width {} needs {} bytes of shared memory, this GPU has {}", p.hid,
+                         bytes, max_shared_bytes()));
   return supports_shape(p, why);
 }
 

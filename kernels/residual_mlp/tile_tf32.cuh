@@ -86,8 +86,8 @@ struct Split {
 /// sums += this warp's rows of a times its columns of the panel, over k. Tensor cores round sums
 /// towards zero: under fp32 they add 16 steps at most, floats the rest.
 template <int Terms, int M>
-__device__ inline void multiply(float (&sums)[M][4], const float* a, int stride,
-                                const float* right, int k) {
+__device__ inline void multiply(float (&sums)[M][4], const float* a, int stride, const float* right,
+                                int k) {
   constexpr int cols = M == 1 ? 1 : 2;
   const int g = int(threadIdx.x) % 32 / 4, t = int(threadIdx.x) % 4;
   const float* const rows = a + row_of<M>(0, 0) * stride + t;
@@ -107,7 +107,8 @@ __device__ inline void multiply(float (&sums)[M][4], const float* a, int stride,
       for (int m = 0; m < M; m += cols) {
         Split<Terms, 4> left;
 #pragma unroll
-        for (int i = 0; i < 4; ++i) left.set(i, rows[(m * 16 + i % 2 * 8) * stride + at + i / 2 * 4]);
+        for (int i = 0; i < 4; ++i)
+          left.set(i, rows[(m * 16 + i % 2 * 8) * stride + at + i / 2 * 4]);
 #pragma unroll
         for (int n = 0; n < cols; ++n) {
           auto& to = Terms == 3 ? parts[m + n] : sums[m + n];
