@@ -24,6 +24,9 @@ template <class T> void sdpa(const SdpaParams<T>&);                             
 template <class T> void sdpa_backward(const SdpaBackwardParams<T>&);
 template <class T> bool supports_flare(const FlareParams<T>&, std::string* why);         // flare/
 template <class T> void flare_backward(const FlareBackwardParams<T>&);
+template <class T> bool supports_outer(const OuterOperands<T>&, std::string* why);       // outer_product/
+template <class T> void outer_state(const OuterStateParams<T>&);
+template <class T> void outer_read(const OuterReadParams<T>&);
 template <class T> void embedding(const EmbeddingParams<T>&);                           // embedding.cu
 template <class T> void embedding_backward(const EmbeddingBackwardParams<T>&);
 template <class T> void gather(const GatherParams<T>&);                                 // gather.cu

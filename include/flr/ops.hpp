@@ -17,6 +17,7 @@
 #include "flr/ops/map.hpp"
 #include "flr/ops/matmul.hpp"
 #include "flr/ops/norm.hpp"
+#include "flr/ops/outer_product.hpp"
 #include "flr/ops/reduce.hpp"
 #include "flr/ops/residual_mlp.hpp"
 #include "flr/ops/scan.hpp"

@@ -34,6 +34,23 @@ struct alignas(N * sizeof(T)) Pack {
 template <class T>
 inline constexpr int pack_width = 16 / int(sizeof(T));
 
+/// Four bytes by a load of their own, which is not made part of a wider one.
+__device__ inline std::uint32_t load_apart(const void* at) {
+  std::uint32_t x;
+  asm volatile("ld.global.b32 %0, [%1];" : "=r"(x) : "l"(at));
+  return x;
+}
+/// Brings a line into the second-level cache.
+__device__ inline void prefetch(const void* at) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
+}
+/// What lane ^ 2 has, in a register of its own each time it is asked for.
+__device__ inline float shuffle_apart(float x) {
+  float y;
+  asm volatile("shfl.sync.bfly.b32 %0, %1, 2, 31, 0xffffffff;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 /// Writes or adds, as a gradient's mode says.
 template <class T>
 __device__ void put(T* at, compute_t<T> value, bool accumulate) {

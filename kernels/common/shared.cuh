@@ -34,6 +34,31 @@ __device__ inline float load_float(unsigned address) {
   return x;
 }
 
+// Shared memory by its 32-bit addresses, which leave the registers to other things.
+__device__ inline float4 load4(unsigned at) {
+  float4 x;
+  asm volatile("ld.shared.v4.f32 {%0,%1,%2,%3}, [%4];"
+               : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+               : "r"(at));
+  return x;
+}
+__device__ inline void save4(unsigned at, float4 x) {
+  asm volatile("st.shared.v4.f32 [%0], {%1,%2,%3,%4};" ::"r"(at), "f"(x.x), "f"(x.y), "f"(x.z),
+               "f"(x.w)
+               : "memory");
+}
+__device__ inline uint2 load2(unsigned at) {
+  uint2 x;
+  asm volatile("ld.shared.v2.b32 {%0,%1}, [%2];" : "=r"(x.x), "=r"(x.y) : "r"(at));
+  return x;
+}
+__device__ inline void save2(unsigned at, uint2 x) {
+  asm volatile("st.shared.v2.b32 [%0], {%1,%2};" ::"r"(at), "r"(x.x), "r"(x.y) : "memory");
+}
+__device__ inline void save1(unsigned at, std::uint32_t x) {
+  asm volatile("st.shared.b32 [%0], %1;" ::"r"(at), "r"(x) : "memory");
+}
+
 /// Four 8×8 matrices of 16-bit values. Lane 8i + r gives the address of row r (16 bytes) of matrix
 /// i, which arrives in b[i]: lane 4g + t receives columns 2t, 2t+1 of row g, or, transposed, rows
 /// 2t, 2t+1 of column g.

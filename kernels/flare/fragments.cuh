@@ -80,7 +80,7 @@ __device__ void load_row_apart(u32 (&r)[regs<D>], const bf16* row, int t) {
   if (!holds<D>(t)) return;
 #pragma unroll
   for (int j = 0; j < regs<D>; ++j)
-    asm volatile("ld.global.b32 %0, [%1];" : "=r"(r[j]) : "l"(row + channel<D>(j, t)));
+    r[j] = load_apart(row + channel<D>(j, t));
 }
 template <int D>
 __device__ Rows<D> load_left(const bf16* x, index_t stride, index_t first, index_t end) {
@@ -95,7 +95,7 @@ __device__ Rows<D> load_left(const bf16* x, index_t stride, index_t first, index
 template <class T>
 __device__ void prefetch_row(const T* x, index_t stride, index_t first, index_t end) {
   const index_t row = first + threadIdx.x % 32;
-  if (row < end) asm volatile("prefetch.global.L2 [%0];" ::"l"(x + row * stride));
+  if (row < end) prefetch(x + row * stride);
 }
 
 /// One row of a lane: D/4 floats in pairs c[2j], c[2j+1], rounded; `add`: on top of what is there.
@@ -174,16 +174,9 @@ template <int D>
 __device__ void scores(float (&d)[4], const Rows<D>& a, const u32 (&b)[regs<D>], float c0, float c1,
                        float c2, float c3) {
   if constexpr (D <= 8) {
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
-        "{%7,%8,%9,%10};"
-        : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
-        : "r"(a.lo[0]), "r"(a.hi[0]), "r"(b[0]), "f"(c0), "f"(c1), "f"(c2), "f"(c3));
+    mma_k8(d, {a.lo[0], a.hi[0]}, b[0], {c0, c1, c2, c3});
   } else {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-        "{%8,%9}, {%10,%11,%12,%13};"
-        : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
-        : "r"(a.lo[0]), "r"(a.hi[0]), "r"(a.lo[1]), "r"(a.hi[1]), "r"(b[0]), "r"(b[1]), "f"(c0),
-          "f"(c1), "f"(c2), "f"(c3));
+    mma_k16(d, {a.lo[0], a.hi[0], a.lo[1], a.hi[1]}, b[0], b[1], {c0, c1, c2, c3});
 #pragma unroll
     for (int j = 2; j < regs<D>; j += 2)
       mma_k16(d, {a.lo[j], a.hi[j], a.lo[j + 1], a.hi[j + 1]}, b[j], b[j + 1]);

@@ -13,16 +13,24 @@
 // A warp keeps 16 T tokens in registers and walks over the latents of their head, which lie in
 // shared memory as fragments; gradients of tokens stay in registers, gradients of latents are summed
 // in shared memory in turns (turns.cuh). Bound by issue slots and exponentials alike.
-#include "flare/walk.cuh"
+//
+// Up to D = 16 mixer_scaled.cu does the second pass. To compare, until it has been timed on a GPU:
+// FLR_MIXER_BACKWARD=old takes mixer_kernel here at every D and the first pass in turns; a (the
+// default) and b the versions of mixer_scaled.cu and the first pass round a ring (ring.cuh). The
+// variable, mixer_kernel below D = 32 and the slower versions then go.
+#include <cstdlib>
+#include <string>
+
+#include "flare/ring.cuh"
 
 namespace flr::cuda::flare {
 namespace {
 
 struct Pass {
-  MixerBackward p;
-  Walk walk;
-  In dz;
-  TokenGrad dk, dv;
+  MixerBackward p = {};
+  Walk walk = {};
+  In dz = {};
+  TokenGrad dk = {}, dv = {};
   float* parts = nullptr;  ///< of dq or dz, [B,H,splits,M,D]
 };
 
@@ -30,23 +38,25 @@ struct Pass {
 /// 2t + 1, 8 + 2t, 8 + 2t + 1; 2 and 3: −δz twice of latents 2t, 2t + 1, and of 8 + 2t, 8 + 2t + 1.
 template <int D>
 using Latents3 = Group<D, 3, 4>;
-template <int D>
-using Latents1 = Group<D, 1, 0>;
+template <int D, bool In_ring>
+using Latents1 = Group<D, 1, 0, In_ring ? Ring::bytes : 0>;
 
-/// dz = Rᵀ dy.
-template <int D, int T, int Warps>
+/// dz = Rᵀ dy, by warps round a ring or in turns.
+template <int D, int T, int Warps, bool In_ring>
 __global__ void __launch_bounds__(Warps * 32) latent_kernel(Pass pass) {
   extern __shared__ __align__(16) unsigned char shared[];
-  const Block<Latents1<D>, D, T> block(pass.walk, shared);
+  const Block<Latents1<D, In_ring>, D, T> block(pass.walk, shared);
   const MixerBackward& p = pass.p;
   const index_t N = p.n.N;
   const int g = threadIdx.x % 32 / 4;
   const float scale = p.n.scale * log2_e;
   Turns turns(shared, pass.walk.order);
+  Ring ring;
   block.each_group([&](int head, int i, int row) {
     const auto at = block.group(head, i);
     at.save_sums({});
     at.save_rows(0, load_rows<D>(p.q.head(block.b, block.h0 + head), p.q.s.row, row, p.n.M));
+    if (In_ring) Ring::init(at.barriers());
   });
   __syncthreads();
   block.each_walk([&](index_t first, int head, bool busy) {
@@ -65,7 +75,7 @@ __global__ void __launch_bounds__(Warps * 32) latent_kernel(Pass pass) {
           lse[a][e] = n + g + 8 * e < N ? lse_row[n + g + 8 * e] * log2_e : INFINITY;
       }
     }
-    block.each_step(head, [&](auto at) {
+    const auto step = [&](const auto& at, auto wait) {
       Weights w[T];
       if (busy) {
         const Rows<D> q = at.rows_of(0);
@@ -80,7 +90,7 @@ __global__ void __launch_bounds__(Warps * 32) latent_kernel(Pass pass) {
           w[a] = transposed(weights(s[0], s[1]));
         }
       }
-      turns.begin();
+      wait();
       if (busy) {
         Sums<D> dz;
         at.load_sums(dz);
@@ -88,8 +98,11 @@ __global__ void __launch_bounds__(Warps * 32) latent_kernel(Pass pass) {
         for (int a = 0; a < T; ++a) accumulate<D>(dz, w[a], dy[a]);
         at.save_sums(dz);
       }
-      turns.end();
-    });
+    };
+    if constexpr (In_ring)
+      ring.each_step(block, head, step);
+    else
+      turns.each_step(block, head, step);
   });
   __syncthreads();
   block.write_parts(pass.parts);
@@ -101,9 +114,7 @@ __device__ inline void quad_sums(float (&c)[4], float lo, float hi) {
 #pragma unroll
   for (int e = 0; e < 4; ++e) {
     const float x = e < 2 ? lo : hi;
-    float other;
-    asm volatile("shfl.sync.bfly.b32 %0, %1, 2, 31, 0xffffffff;" : "=f"(other) : "f"(x));
-    c[e] = x + other;
+    c[e] = x + shuffle_apart(x);
   }
 }
 
@@ -241,8 +252,8 @@ __global__ void __launch_bounds__(Warps * 32) mixer_kernel(Pass pass) {
       tokens.load(p, block.b, block.h0 + head, first);
       factors = tokens.factors(block.pairs()[head]);
     }
-    block.each_step(head, [&](auto at) {
-      turns.begin();
+    turns.each_step(block, head, [&](const auto& at, auto wait) {
+      wait();
       if (busy) {
         Sums<D> dq;
         at.load_sums(dq);
@@ -252,7 +263,6 @@ __global__ void __launch_bounds__(Warps * 32) mixer_kernel(Pass pass) {
           add<false>(tokens, dq, at, scale);
         at.save_sums(dq);
       }
-      turns.end();
     });
     if (!busy) return;
 #pragma unroll
@@ -276,6 +286,15 @@ struct Tuning {
   static constexpr int latent_tiles = D <= 16 ? 4 : D == 32 ? 2 : 1, latent_warps = 16;
 };
 
+/// FLR_MIXER_BACKWARD: 'a', 'b', or 'o' for old.
+char version() {
+  const char* text = std::getenv("FLR_MIXER_BACKWARD");
+  const std::string wanted = text && *text ? text : "a";
+  check(wanted == "a" || wanted == "b" || wanted == "old",
+        "[flare_mixer] expected FLR_MIXER_BACKWARD to be a, b or old; got {}", wanted);
+  return wanted[0];
+}
+
 }  // namespace
 
 void mixer_backward(const MixerBackward& p) {
@@ -294,18 +313,30 @@ void mixer_backward(const MixerBackward& p) {
       }
     };
     const index_t heads = index_t{n.B} * n.H;
-    const Scratch<bf16> dz(heads * n.M * D);
+    const char chosen = version();
+    const bool scaled = D <= 16 && chosen != 'o';
+    const Scratch<bf16> dz(scaled ? 0 : heads * n.M * D);
+    const Scratch<float> exact(scaled ? heads * n.M * D : 0);
     const HeadStrides rows{index_t{n.H} * n.M * D, index_t{n.M} * D, D};
-    {
-      const auto kernel = latent_kernel<D, Tune::latent_tiles, Tune::latent_warps>;
-      const Plan plan = plan_for("flare_mixer_backward", kernel, n, 16 * Tune::latent_tiles, Tune::latent_warps,
-                                 Latents1<D>::bytes);
+    const auto latents = [&]<bool In_ring>() {
+      const auto kernel = latent_kernel<D, Tune::latent_tiles, Tune::latent_warps, In_ring>;
+      const Plan plan = plan_for("flare_mixer_backward", kernel, n, 16 * Tune::latent_tiles,
+                                 Tune::latent_warps, Latents1<D, In_ring>::bytes, In_ring);
       const Scratch<float> parts(heads * plan.splits * n.M * D);
       Pass pass{.p = p};
       pass.parts = parts;
       launch(kernel, pass, plan);
-      reduce_partials(n, parts, int(plan.splits), 1, Grad{{dz.data(), rows}, GradMode::overwrite});
-    }
+      if (scaled)
+        reduce_partials(n, parts, int(plan.splits), 1,
+                        GradOf<float>{{exact.data(), rows}, GradMode::overwrite});
+      else
+        reduce_partials(n, parts, int(plan.splits), 1, Grad{{dz.data(), rows}, GradMode::overwrite});
+    };
+    if (chosen == 'o')
+      latents.template operator()<false>();
+    else
+      latents.template operator()<true>();
+    if (scaled) return mixer_backward_scaled(p, {exact.data(), rows}, chosen);
     const auto kernel = mixer_kernel<D, Tune::tiles, Tune::warps>;
     const Plan plan = plan_for("flare_mixer_backward", kernel, n, 16 * Tune::tiles, Tune::warps, Latents3<D>::bytes);
     const Scratch<float> parts(p.dq.wanted() ? heads * plan.splits * n.M * D : 0);

@@ -83,6 +83,8 @@ void encode_backward(const EncodeBackward&);
 void decode(const Decode&);
 void decode_backward(const DecodeBackward&);
 void mixer_backward(const MixerBackward&);
+/// The pass over the tokens of it for D up to 16; dz [B,H,M,D].
+void mixer_backward_scaled(const MixerBackward&, const Heads<const float>& dz, char version);
 
 /// Floats, in products of matmul_precision().
 void encode(const EncodeOf<float>&);
@@ -116,8 +118,12 @@ void with_width(int D, F f) {
     case 4: return f.template operator()<4>();
     case 8: return f.template operator()<8>();
     case 16: return f.template operator()<16>();
-    case 32: return f.template operator()<32>();
-    case 64: return f.template operator()<64>();
+    case 32:
+      if constexpr (Most >= 32) return f.template operator()<32>();
+      break;
+    case 64:
+      if constexpr (Most >= 64) return f.template operator()<64>();
+      break;
     default:
       if constexpr (Most >= 128) return f.template operator()<128>();
   }

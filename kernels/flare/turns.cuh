@@ -8,6 +8,7 @@
 // a warp that is late for a moment keeps nobody waiting.
 #pragma once
 
+#include "common/barrier.cuh"
 #include "common/device.cuh"
 
 namespace flr::cuda::flare {
@@ -27,8 +28,7 @@ struct Order {
   }
 };
 
-/// Two barriers in shared memory, for even and for odd steps (PTX ISA, "mbarrier"). Before the first
-/// phase of a barrier the one before counts as complete, so the first steps need no exception.
+/// Two barriers in shared memory, for even and for odd steps.
 class Turns {
  public:
   /// `at` two words of shared memory, at a multiple of 16 bytes; the caller synchronises the block
@@ -38,30 +38,31 @@ class Turns {
         other_(order.stride % 2 * 8) {
     if (threadIdx.x == 0)
       for (int i = 0; i < 2; ++i)
-        asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(at_ + 8 * i), "r"(order.warps)
-                     : "memory");
+        barrier_init(at_ + 8 * i, order.warps);
   }
-  /// Waits until this warp's step may begin.
-  __device__ void begin() const {
-    unsigned done;
-    do {
-      asm volatile(
-          "{ .reg .pred p; mbarrier.test_wait.parity.shared.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-          : "=r"(done)
-          : "r"(barrier()), "r"(before_ >> 1 & 1)
-          : "memory");
-    } while (!done);
-  }
-  __device__ void end() {
-    __syncwarp();
-    if (threadIdx.x % 32 == 0)
-      asm volatile("{ .reg .b64 state; mbarrier.arrive.shared.b64 state, [%0]; }" ::"r"(barrier() ^
-                                                                                        other_)
-                   : "memory");
-    ++before_;
+  /// f(group, wait) for all groups of a head, beginning where this warp does. From wait(), which f
+  /// calls once, to the end of f nobody else has the group.
+  template <class Block, class F>
+  __device__ void each_step(const Block& block, int head, F f) {
+    const Order& o = block.walk.order;
+    const unsigned end = block.group(head, o.groups).at;
+    auto at = block.group(head, block.warp / o.heads * o.stride);
+    for (int i = 0; i < o.groups; ++i) {
+      f(at, [this] { begin(); });
+      this->end();
+      at.at += Block::G::bytes;
+      if (at.at == end) at.at = block.group(head, 0).at;
+    }
   }
 
  private:
+  /// Waits until this warp's step may begin.
+  __device__ void begin() const { barrier_wait(barrier(), unsigned(before_ >> 1 & 1)); }
+  __device__ void end() {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) barrier_arrive(barrier() ^ other_);
+    ++before_;
+  }
   __device__ unsigned barrier() const { return at_ + (before_ & 1) * 8; }
 
   unsigned at_;

@@ -2,41 +2,24 @@
 // where, and how many blocks there are.
 #pragma once
 
+#include "common/shared.cuh"
 #include "flare/launch.hpp"
 #include "flare/token_sums.cuh"
 #include "flare/turns.cuh"
 
 namespace flr::cuda::flare {
 
-// Shared memory by its 32-bit addresses, which leave the registers to the tokens.
-__device__ inline float4 load4(unsigned at) {
-  float4 x;
-  asm volatile("ld.shared.v4.f32 {%0,%1,%2,%3}, [%4];"
-               : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
-               : "r"(at));
-  return x;
-}
-__device__ inline void save4(unsigned at, float4 x) {
-  asm volatile("st.shared.v4.f32 [%0], {%1,%2,%3,%4};" ::"r"(at), "f"(x.x), "f"(x.y), "f"(x.z),
-               "f"(x.w)
-               : "memory");
-}
-__device__ inline uint2 load2(unsigned at) {
-  uint2 x;
-  asm volatile("ld.shared.v2.b32 {%0,%1}, [%2];" : "=r"(x.x), "=r"(x.y) : "r"(at));
-  return x;
-}
-
 /// What shared memory holds of 16 latents: their sums, then `Fragments` Rows as B of scores, then
-/// `Quads` statistics in float4, all in the order in which a lane needs them.
-template <int D, int Fragments, int Quads>
+/// `Quads` statistics in float4, all in the order in which a lane needs them; and bytes for barriers.
+template <int D, int Fragments, int Quads, int Barriers = 0>
 struct Group {
   static constexpr int sums = regs<D> * 512, rows = regs<D> * 256;
-  static constexpr int bytes = sums + Fragments * rows + 64 * Quads;
+  static constexpr int bytes = sums + Fragments * rows + 64 * Quads + Barriers;
 
   unsigned at;
 
   __device__ static int lane() { return threadIdx.x % 32; }
+  __device__ unsigned barriers() const { return at + bytes - Barriers; }
   __device__ void load_sums(Sums<D>& c) const {
 #pragma unroll
     for (int j = 0; j < regs<D>; ++j) {
@@ -67,9 +50,7 @@ struct Group {
   }
   __device__ void save_rows(int i, const Rows<D>& r) const {
     if constexpr (D < 16) {
-      asm volatile("st.shared.v2.b32 [%0], {%1,%2};" ::"r"(at + sums + i * rows + lane() * 8),
-                   "r"(r.lo[0]), "r"(r.hi[0])
-                   : "memory");
+      save2(at + sums + i * rows + lane() * 8, {r.lo[0], r.hi[0]});
     } else {
 #pragma unroll
       for (int j = 0; j + 1 < regs<D>; j += 2)
@@ -121,18 +102,6 @@ struct Block {
     for (int item = warp; item < o.heads * o.groups; item += o.warps)
       f(item / o.groups, item % o.groups, (walk.group + item % o.groups) * 16);
   }
-  /// f(group) for all groups of a head, beginning where this warp does.
-  template <class F>
-  __device__ void each_step(int head, F f) const {
-    const Order& o = walk.order;
-    const unsigned end = group(head, o.groups).at;
-    G at = group(head, warp / o.heads * o.stride);
-    for (int i = 0; i < o.groups; ++i) {
-      f(at);
-      at.at += G::bytes;
-      if (at.at == end) at.at = group(head, 0).at;
-    }
-  }
   /// f(first token, head of the block, whether there are tokens), as often in every warp.
   template <class F>
   __device__ void each_walk(F f) const {
@@ -168,12 +137,15 @@ struct Plan {
 
 /// How heads and warps go to blocks, one a multiprocessor: what ends first by a rough count. A walk
 /// of a warp takes as many steps as there are groups; a step takes longer beside more warps.
-inline Order best_order(const Sizes& n, index_t tiles, int most_warps, int groups, int room) {
+/// `even`: as many warps for each head.
+inline Order best_order(const Sizes& n, index_t tiles, int most_warps, int groups, int room,
+                        bool even) {
   Order best;
   double least = INFINITY;
   for (int heads = 1; heads <= 16 && n.H % heads == 0 && heads * groups <= room; heads *= 2)
     for (int warps = most_warps; warps >= 4; warps /= 2) {
       const Order order = Order::of(warps, heads, groups);
+      if (even && order.warps % heads != 0) continue;
       const index_t others = index_t{n.B} * (n.H / heads), blocks = multiprocessors() / others;
       const index_t splits = blocks > 0 ? blocks : 1, waves = ceil_div(others * splits, multiprocessors());
       const index_t rounds = ceil_div(tiles, splits * order.warps);
@@ -188,12 +160,12 @@ inline Order best_order(const Sizes& n, index_t tiles, int most_warps, int group
 /// For warps of `tokens` tokens each, at most `warps` a block.
 template <class Kernel>
 Plan plan_for(const char* what, Kernel* kernel, const Sizes& n, int tokens, int warps,
-              int group_bytes) {
+              int group_bytes, bool even = false) {
   const int room = (max_shared_bytes() - fixed_bytes) / group_bytes, all = (n.M + 15) / 16;
   Plan plan;
   plan.passes = (all + room - 1) / room;
   const index_t tiles = ceil_div(n.N, tokens);
-  plan.order = best_order(n, tiles, warps, (all + plan.passes - 1) / plan.passes, room);
+  plan.order = best_order(n, tiles, warps, (all + plan.passes - 1) / plan.passes, room, even);
   plan.shared = fixed_bytes + plan.order.heads * plan.order.groups * group_bytes;
   plan.others = unsigned(n.B * (n.H / plan.order.heads));
   allow_shared(kernel, plan.shared, what);

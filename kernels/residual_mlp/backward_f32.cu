@@ -107,7 +107,7 @@ void backward_f32(const ResidualMlpBackwardParams<float>& p) {
     chunk.activations = activations, chunk.gradients = gradients;
     for (; chunk.first < p.rows; chunk.first += chunk.capacity) {
       chunk.rows = smaller(chunk.capacity, p.rows - chunk.first);
-      chain_f32(p, chunk);
+      tf32_width(p.hid) ? chain_tf32(p, chunk) : chain_f32(p, chunk);
       weights_kernel<<<unsigned(splits * pieces), tile_threads, 0, stream()>>>(
           p, chunk, splits, partials, chunk.first > 0);
       check_launch("residual_mlp_backward");

@@ -14,5 +14,7 @@ struct ChunkRows {
 };
 
 void chain_f32(const ResidualMlpBackwardParams<float>&, const ChunkRows&);
+/// The same on tensor cores, for tf32_width()s.
+void chain_tf32(const ResidualMlpBackwardParams<float>&, const ChunkRows&);
 
 }  // namespace flr::cuda::mlp

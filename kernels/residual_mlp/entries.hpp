@@ -36,6 +36,11 @@ __host__ __device__ inline int partial_size(const P& p) {
 bool bf16_width(index_t hid);
 void forward_bf16(const ResidualMlpParams<bf16>&);
 void backward_bf16(const ResidualMlpBackwardParams<bf16>&);
+/// Whether there are tensor-core kernels for floats of this width.
+constexpr bool tf32_width(index_t hid) {
+  return hid % 8 == 0;
+}
+void forward_tf32(const ResidualMlpParams<float>&);
 void forward_f32(const ResidualMlpParams<float>&);
 void backward_f32(const ResidualMlpBackwardParams<float>&);
 

@@ -2,7 +2,8 @@
 //
 //   a₀ = act(W₀x + b₀) (+ x), aᵢ = aᵢ₋₁ + act(Wᵢaᵢ₋₁ + bᵢ), y = W_{L+1}a_L + b_{L+1} (+ a_L)
 // Forward reads x and writes y, nothing else touches global memory; backward makes the activations
-// again from x. The kernels: forward_bf16.cu, backward_bf16.cu, forward_f32.cu, backward_f32.cu.
+// again from x. The kernels: forward_bf16.cu, backward_bf16.cu; for floats on tensor cores
+// forward_tf32.cu, chain_tf32.cu; for widths that these do not take forward_f32.cu, chain_f32.cu.
 #include "entries.hpp"
 
 namespace flr::cuda {
@@ -46,8 +47,9 @@ bool supports_residual_mlp(const ResidualMlpParams<bf16>& p, std::string* why) {
   // One layer's weights and all biases at least (tile_bf16.cuh).
   const index_t bytes = p.hid * (p.hid + 8) * 2 + (p.layers + 2) * p.hid * 4;
   if (bytes > max_shared_bytes())
-    return decline(why, fmt::format("hidden width {} needs {} bytes of shared memory, this GPU has {}",
-                                    p.hid, bytes, max_shared_bytes()));
+    return decline(
+        why, fmt::format("hidden width {} needs {} bytes of shared memory, this GPU has {}", p.hid,
+                         bytes, max_shared_bytes()));
   return supports_shape(p, why);
 }
 
@@ -57,7 +59,8 @@ void residual_mlp(const ResidualMlpParams<T>& p) {
   check(supports_residual_mlp(p, &why), "[residual_mlp] {}", why);
   check(!p.pre, "[residual_mlp] the CUDA kernels store no pre-activations");
   if (p.rows == 0) return;
-  if constexpr (std::is_same_v<T, float>) mlp::forward_f32(p);
+  if constexpr (std::is_same_v<T, float>)
+    mlp::tf32_width(p.hid) ? mlp::forward_tf32(p) : mlp::forward_f32(p);
   if constexpr (std::is_same_v<T, bf16>) mlp::forward_bf16(p);
 }
 

@@ -1,5 +1,8 @@
 // Formulas, views, sums, products, norms, softmax, losses, embeddings on the GPU.
+#include <array>
+
 #include "compare.hpp"
+#include "flr/core/precision.hpp"
 
 using namespace cuda_test;
 
@@ -103,30 +106,58 @@ double mlp_terms(const std::vector<Tensor<double>>& t) {
   return std::sqrt(sum);
 }
 
+/// x, then weight and bias of each layer.
+std::vector<Tensor<double>> mlp_inputs(index_t rows, index_t in, index_t hid, index_t out, int layers) {
+  std::vector<Tensor<double>> x{draw({rows, in})};
+  const double scale = 0.7 / std::sqrt(double(hid));
+  for (int l = 0; l < layers + 2; ++l) {
+    const index_t from = l == 0 ? in : hid, to = l == layers + 1 ? out : hid;
+    x.push_back(draw({to, from}, scale)), x.push_back(draw({to}, 0.3));
+  }
+  return x;
+}
+
+const auto fused_mlp = [](const auto& t) {
+  std::decay_t<decltype(t)> w, b;
+  for (std::size_t i = 1; i < t.size(); i += 2) w.push_back(t[i]), b.push_back(t[i + 1]);
+  return residual_mlp(t[0], w, b, {true, true, Activation::gelu_tanh});
+};
+const auto plain_mlp = [](const auto& t) { return mlp_chain(t); };
+
 }  // namespace
 
 TEST_CASE("cuda residual MLP") {
   manual_seed(4);
-  for (index_t hid : {32, 64, 96, 128, 256})
+  for (index_t hid : {32, 36, 64, 96, 128, 256})  // 36: floats outside the tensor cores
     for (int layers : {0, 2, 3})
       for (index_t rows : {1, 33, 1000, 33793})  // the last: a second chunk of the backward pass in two launches
         for (auto [in, out] : {std::pair{hid, hid}, {index_t{2}, hid}, {hid, index_t{1}}}) {
           if (rows == 1000 && hid > 128) continue;
           if (rows > 1000 && (small() || hid != 96 || layers != 2 || in != out)) continue;
-          std::vector<Tensor<double>> x{draw({rows, in})};
-          const double scale = 0.7 / std::sqrt(double(hid));
-          for (int l = 0; l < layers + 2; ++l) {
-            const index_t from = l == 0 ? in : hid, to = l == layers + 1 ? out : hid;
-            x.push_back(draw({to, from}, scale)), x.push_back(draw({to}, 0.3));
-          }
-          const auto f = [](const auto& t) {
-            std::decay_t<decltype(t)> w, b;
-            for (std::size_t i = 1; i < t.size(); i += 2) w.push_back(t[i]), b.push_back(t[i + 1]);
-            return residual_mlp(t[0], w, b, {true, true, Activation::gelu_tanh});
-          };
-          compare_with_plain(fmt::format("residual_mlp {} rows {}->{}x{}->{}", rows, in, hid, layers, out), f,
-                             [](const auto& t) { return mlp_chain(t); }, x, {.terms = {mlp_terms(x)}});
+          const auto x = mlp_inputs(rows, in, hid, out, layers);
+          compare_with_plain(fmt::format("residual_mlp {} rows {}->{}x{}->{}", rows, in, hid, layers, out),
+                             fused_mlp, plain_mlp, x, {.terms = {mlp_terms(x)}});
         }
+}
+
+// Rows for each length of the float kernels' tiles, 16 to 128.
+TEST_CASE("cuda residual MLP: floats in products of tf32, one and three") {
+  manual_seed(5);
+  struct Fp32Again {
+    ~Fp32Again() { set_matmul_precision(MatmulPrecision::fp32); }
+  } scope;
+  for (auto precision : {MatmulPrecision::fp32, MatmulPrecision::tf32})
+    for (auto [rows, in, hid, out] : {std::array<index_t, 4>{1, 32, 32, 32}, {972, 64, 64, 64}, {33, 5, 40, 7},
+                                      {4300, 64, 64, 64}, {8500, 64, 64, 3}, {17001, 64, 64, 64}, {8500, 128, 128, 128}}) {
+      if (small() && rows > 1000) continue;
+      set_matmul_precision(precision);
+      const auto x = mlp_inputs(rows, in, hid, out, 2);
+      Rule rule{.terms = {mlp_terms(x)}};
+      rule.tf32 = precision == MatmulPrecision::tf32;
+      if (rule.tf32) rule.float_tolerance = 1e-3;
+      compare<float>(fmt::format("residual_mlp {} rows {}->{}->{} {}", rows, in, hid, out, rule.tf32), fused_mlp,
+                     plain_mlp, x, rule);
+    }
 }
 
 TEST_CASE("cuda norms and softmax") {

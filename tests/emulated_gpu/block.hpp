@@ -5,7 +5,8 @@
 // computed from what all 32 lanes brought. A thread that waits in vain, or lanes that wait in
 // different instructions, end the program: on a GPU that would hang, or be undefined.
 //
-// Only what kernels/ladder uses is here. Shared memory is a static variable: blocks run one by one.
+// Only what the kernels under test use is here. Shared memory is a static variable, or one buffer
+// where its size is given at the launch: blocks run one by one.
 #pragma once
 
 #include <ucontext.h>
@@ -23,6 +24,7 @@
 #define __device__
 #define __shared__ static
 #define __launch_bounds__(...)
+#define __align__(bytes) alignas(bytes)
 
 struct dim3 {
   unsigned x = 1, y = 1, z = 1;
@@ -39,7 +41,16 @@ namespace emulated {
 
 /// What a lane brings to an instruction of its warp.
 using Operands = std::array<std::uint32_t, 8>;
-enum class Instruction { none, shuffle, mma };
+enum class Instruction { none, shuffle, mma, matrices, vote, sync };
+
+/// Shared memory whose size is given at the launch; an address in it is an offset, as on a GPU.
+inline std::vector<unsigned char>& dynamic_shared_memory() {
+  static std::vector<unsigned char> memory;
+  return memory;
+}
+inline unsigned char* dynamic_shared() {
+  return dynamic_shared_memory().data();
+}
 
 class Block {
  public:
@@ -74,6 +85,11 @@ class Block {
     ++arrived_, ++steps_;
     while (arrived_ < turn * fibers_.size()) yield();
   }
+
+  /// For a thread that waits for something in memory, and for one that has changed what others
+  /// wait for.
+  void pause() { yield(); }
+  void go_on() { ++steps_; }
 
   /// What all 32 lanes of the warp bring to the instruction.
   std::array<Operands, 32> exchange(Instruction what, const Operands& mine) {
@@ -124,12 +140,13 @@ class Block {
 };
 
 /// kernel<<<grid, threads, shared, stream>>>(arguments) as translate.sh writes it.
-inline void launch(const std::function<void()>& kernel, dim3 grid, unsigned threads, int, int) {
+inline void launch(const std::function<void()>& kernel, dim3 grid, unsigned threads, int shared, int) {
   gridDim = grid;
   for (unsigned z = 0; z < grid.z; ++z)
     for (unsigned y = 0; y < grid.y; ++y)
       for (unsigned x = 0; x < grid.x; ++x) {
         blockIdx = dim3(x, y, z);
+        dynamic_shared_memory().assign(std::size_t(shared), 0xff);  // not numbers, until written
         Block(threads, kernel).run();
       }
 }
@@ -148,4 +165,15 @@ inline float __shfl_xor_sync(unsigned, float x, int mask) {
                                                         emulated::Operands{bits});
   std::memcpy(&x, &all[lane ^ unsigned(mask)][0], 4);
   return x;
+}
+inline void __syncwarp() {
+  emulated::Block::current()->exchange(emulated::Instruction::sync, {});
+}
+
+inline bool __all_sync(unsigned, bool x) {
+  const auto all = emulated::Block::current()->exchange(emulated::Instruction::vote,
+                                                        emulated::Operands{x ? 1u : 0u});
+  for (const auto& lane : all)
+    if (!lane[0]) return false;
+  return true;
 }

@@ -6,6 +6,7 @@
 
 #include "flr/core/device.hpp"
 #include "flr/core/map_params.hpp"
+#include "flr/core/outer_params.hpp"
 #include "flr/core/params.hpp"
 
 namespace flr {
@@ -40,6 +41,10 @@ struct Backend {
   /// One backward pass for both of FLARE's hops; may decline (null: always), then it is two of sdpa's.
   bool (*supports_flare)(const FlareParams<T>&, std::string* why) = nullptr;
   void (*flare_backward)(const FlareBackwardParams<T>&) = nullptr;
+  /// Outer products of token vectors, summed and read; may decline (null: always).
+  bool (*supports_outer)(const OuterOperands<T>&, std::string* why) = nullptr;
+  void (*outer_state)(const OuterStateParams<T>&) = nullptr;
+  void (*outer_read)(const OuterReadParams<T>&) = nullptr;
   void (*embedding)(const EmbeddingParams<T>&);
   void (*embedding_backward)(const EmbeddingBackwardParams<T>&);
   void (*gather)(const GatherParams<T>&);

@@ -5,6 +5,7 @@
 // No denominator: the norm takes its place. O(L N D²).
 #pragma once
 
+#include "flr/mixers/outer_product.hpp"
 #include "flr/mixers/projected.hpp"
 
 namespace flr::mixers {
@@ -18,8 +19,16 @@ Tensor<T> mean_state(const char* operation, const Tensor<T>& k, const Tensor<T>&
   check(k.rank() == 4 && v.rank() == 4 && k.size(2) == v.size(2),
         "[{}] expected k [B,H,N,E] and v [B,H,N,D]; got {} and {}", operation, k.shape(),
         v.shape());
-  return matmul(transpose(k, -1, -2), nn::hide_padding(operation, v, keep)) /
-         nn::real_tokens(operation, v, keep);
+  const Tensor<T> shown = nn::hide_padding(operation, v, keep);
+  if (const auto s = state_by_kernels(operation, {k}, shown, keep); s.defined()) return s;
+  return matmul(transpose(k, -1, -2), shown) / nn::real_tokens(operation, v, keep);
+}
+
+/// q S: [B,H,N,E], [B,H,E,D] → [B,H,N,D].
+template <Floating T>
+Tensor<T> read_state(const char* operation, const Tensor<T>& q, const Tensor<T>& state) {
+  if (has_outer_kernels<T>(operation, {q}, 2, state)) return outer_read<T>({q}, state);
+  return matmul(q, state);
 }
 
 }  // namespace detail
@@ -36,7 +45,7 @@ Tensor<T> multilinear_attention(const Tensor<T>& q, const std::vector<Tensor<T>>
   Tensor<T> state = detail::mean_state("multilinear", keys[0], values[0], keep);
   for (std::size_t i = 1; i < keys.size(); ++i)
     state = state * detail::mean_state("multilinear", keys[i], values[i], keep);
-  return matmul(q, state);
+  return detail::read_state("multilinear", q, state);
 }
 
 struct MultilinearOptions : ProjectedOptions {

@@ -3,7 +3,8 @@
 //
 //   S = Σ_n (k1_n ⊗ k2_n ⊗ …) v_nᵀ / N,   y_n = (q1_n ⊗ q2_n ⊗ …)ᵀ S
 // The features of all tokens would take N D^m elements. They are made for a block of tokens at a
-// time, and again in backward, so that the state is the largest thing in memory.
+// time, and again in backward, so that the state is the largest thing in memory. Where the backend
+// has kernels for both sums (ops/outer_product.hpp), features are never in memory at all.
 #pragma once
 
 #include "flr/nn.hpp"
@@ -45,16 +46,33 @@ struct OuterFactors {
   index_t size = 1;  ///< ΠDᵢ
 };
 
+namespace detail {
+
+/// The state of keys and values that are zero where `keep` hides a token, from the backend's
+/// kernels; undefined where it has none for them.
+template <Floating T>
+Tensor<T> state_by_kernels(const char* operation, std::vector<Tensor<T>> operands,
+                           const Tensor<T>& v, const Tensor<std::uint8_t>& keep) {
+  operands.push_back(v);
+  if (!has_outer_kernels(operation, operands, operands.size())) return {};
+  if (!keep.defined()) return outer_state(operands, 1 / static_cast<double>(v.size(2)));
+  return outer_state(operands, 1) / nn::real_tokens(operation, v, keep);
+}
+
+}  // namespace detail
+
 /// Keys [B,H,N,Dᵢ] and v [B,H,N,D] → S [B,H,ΠDᵢ,D]. `keep` [B or 1,N] hides padding.
 template <Floating T>
 Tensor<T> outer_product_state(const char* operation, const std::vector<Tensor<T>>& keys,
                               const Tensor<T>& v_in, const Tensor<std::uint8_t>& keep,
                               index_t block = 0) {
+  check(!keys.empty() && keys[0].rank() == 4 && v_in.rank() == 4 && v_in.size(2) == keys[0].size(2),
+        "[{}] expected v [B,H,N,D] for keys {}, got {}", operation,
+        keys.empty() ? Shape{} : keys[0].shape(), v_in.shape());
+  const Tensor<T> v = nn::hide_padding(operation, v_in, keep);
+  if (const auto s = detail::state_by_kernels(operation, keys, v, keep); s.defined()) return s;
   const OuterFactors<T> k(operation, keys);
   const index_t tokens = k.packed.size(2), step = k.block(block);
-  check(v_in.rank() == 4 && v_in.size(2) == tokens, "[{}] expected v [B,H,N,D] for keys {}, got {}",
-        operation, keys[0].shape(), v_in.shape());
-  const Tensor<T> v = nn::hide_padding(operation, v_in, keep);
   const auto term = [widths = k.widths](const Tensor<T>& part, const Tensor<T>& values) {
     return matmul(transpose(OuterFactors<T>::features(part, widths), -1, -2), values);
   };
@@ -74,6 +92,8 @@ Tensor<T> outer_product_state(const char* operation, const std::vector<Tensor<T>
 template <Floating T>
 Tensor<T> outer_product_read(const char* operation, const std::vector<Tensor<T>>& queries,
                              const Tensor<T>& state, index_t block = 0) {
+  if (has_outer_kernels(operation, queries, queries.size() + 1, state))
+    return outer_read(queries, state);
   const OuterFactors<T> q(operation, queries);
   check(state.rank() == 4 && state.size(2) == q.size,
         "[{}] expected a state of {} features, got {}", operation, q.size, state.shape());

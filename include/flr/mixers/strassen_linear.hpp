@@ -30,10 +30,11 @@ Tensor<T> strassen_linear_attention(const Tensor<T>& q, const Tensor<T>& k1, con
   const Tensor<T> s1 = detail::mean_state(name, k1, v1, keep);
   const Tensor<T> s2 = detail::mean_state(name, k2, v2, keep);
   const Tensor<T> both = s1 * s2;
-  const Tensor<T> single = map(_1 * _2 * _3 + _4 * _5 * _6, gate(0), matmul(q, s1), token_mean(v2),
-                               gate(2), matmul(q, s2), token_mean(v1));
+  const Tensor<T> single =
+      map(_1 * _2 * _3 + _4 * _5 * _6, gate(0), detail::read_state(name, q, s1), token_mean(v2),
+          gate(2), detail::read_state(name, q, s2), token_mean(v1));
   return map(_1 + _2 * _3 + _4 * _5, single, gate(1), sum(both, {2}, true), gate(3),
-             matmul(q, both));
+             detail::read_state(name, q, both));
 }
 
 struct StrassenLinearOptions : ProjectedOptions {

@@ -4,12 +4,21 @@
 // the kernels' own comments count the other way.
 #pragma once
 
+#include <algorithm>
+
 #include "device.cuh"
 
 namespace flr::cuda {
 
 inline std::uint32_t pack_bf16(float low, float high) {
   return bf16(low).bits | std::uint32_t{bf16(high).bits} << 16;
+}
+
+inline float low_bf16(std::uint32_t p) {
+  return __uint_as_float(p << 16);
+}
+inline float high_bf16(std::uint32_t p) {
+  return __uint_as_float(p & 0xffff0000u);
 }
 
 inline float exp2_fast(float x) {
@@ -58,6 +67,27 @@ inline void mma_k8(float (&d)[4], const std::uint32_t (&a)[2], std::uint32_t b) 
 inline void mma_k16(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
                     std::uint32_t b1) {
   emulated_mma::multiply(d, {a[0], a[1], a[2], a[3], b0, b1}, 16);
+}
+inline void mma_k8(float (&d)[4], const std::uint32_t (&a)[2], std::uint32_t b, const float (&c)[4]) {
+  float sums[4] = {c[0], c[1], c[2], c[3]};
+  mma_k8(sums, a, b);
+  std::copy(sums, sums + 4, d);
+}
+inline void mma_k16(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1,
+                    const float (&c)[4]) {
+  float sums[4] = {c[0], c[1], c[2], c[3]};
+  mma_k16(sums, a, b0, b1);
+  std::copy(sums, sums + 4, d);
+}
+
+/// movmatrix: row r of the matrix lies in lanes 4r … 4r + 3, two columns in each.
+inline std::uint32_t transpose_8x8(std::uint32_t x) {
+  const int row = int(threadIdx.x % 32) / 4, column = int(threadIdx.x % 4) * 2;
+  const auto all = ::emulated::Block::current()->exchange(::emulated::Instruction::matrices, {x});
+  const auto element = [&](int r, int c) {
+    return all[std::size_t(4 * r + c / 2)][0] >> (c % 2 * 16) & 0xffffu;
+  };
+  return element(column, row) | element(column + 1, row) << 16;
 }
 
 }  // namespace flr::cuda

@@ -20,14 +20,31 @@ template <class T>
 class Scratch {
  public:
   explicit Scratch(index_t n) : memory_(std::size_t(n)) {}
-  operator T*() const { return memory_.data(); }
+  T* data() const { return memory_.data(); }
+  operator T*() const { return data(); }
 
  private:
   mutable std::vector<T> memory_;
 };
+
+/// What a block may have of shared memory; tests make it less.
+inline int& max_shared_bytes() {
+  static int bytes = 227 * 1024;
+  return bytes;
+}
+template <class Kernel>
+void allow_shared(Kernel*, int bytes, const char*) {
+  if (bytes > max_shared_bytes()) ::emulated::give_up("more shared memory than there is");
+}
+inline void check_cuda(int, const char*) {}
 
 constexpr index_t ceil_div(index_t a, index_t b) {
   return (a + b - 1) / b;
 }
 
 }  // namespace flr::cuda
+
+template <class Kernel>
+int cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Kernel*, int, std::size_t) {
+  return *blocks = 1, 0;
+}
