@@ -146,6 +146,49 @@ TEST_CASE("cuda: more than 2^31 elements") {
   pool(Device::cuda).trim();
 }
 
+TEST_CASE("cuda: rows beyond 2^31 elements in norms, softmax, copies and embeddings") {
+  constexpr index_t cols = 64, rows = (index_t{1} << 31) / cols + 3;
+  constexpr index_t needed = 3 * rows * cols * index_t{sizeof(bf16)};
+  if (small() || detail::require_cuda().free_memory() < needed) {
+    MESSAGE("skipped: needs " << needed << " bytes of the GPU, and FLR_TEST_SMALL unset");
+    return;
+  }
+  const NoGrad scope;
+  auto x = full<bf16>({rows, cols}, bf16(1.0f), Device::cuda);
+  manual_seed(31);
+  const auto end = randn<float>({5, cols}).to<bf16>().to(Device::cuda);  // the last rows, on both sides of 2^31
+  x.slice(0, rows - 5, rows).copy_(end);
+  const auto last = [&](const Tensor<bf16>& y) { return doubles(y.slice(0, rows - 5, rows).clone()); };
+  CHECK(last(x) == doubles(end));
+  CHECK(last(softmax(x, 1)) == doubles(softmax(end, 1)));
+  CHECK(last(layer_norm(x)) == doubles(layer_norm(end)));
+  const auto index = from_vector<index_t>({rows - 1, 0, rows - 4}, {3}).to(Device::cuda);
+  const auto few = from_vector<index_t>({4, 1}, {2}).to(Device::cuda);
+  const auto taken = doubles(embedding(index, x)), expected = doubles(embedding(few, end));
+  for (std::size_t i = 0; i < cols; ++i) {
+    CHECK(taken[i] == expected[i]);
+    CHECK(taken[cols + i] == 1);
+    CHECK(taken[2 * cols + i] == expected[cols + i]);
+  }
+  const auto columns = x.transpose(0, 1).clone();  // each column is 2^25 + 3 elements long
+  CHECK(doubles(columns.slice(1, rows - 5, rows).clone()) == doubles(end.transpose(0, 1).clone()));
+  pool(Device::cuda).trim();
+}
+
+TEST_CASE("cuda: large inputs of a step arrive before it, and whole") {
+  // 32 MB take longer on the bus than the step, which would find those of four steps before.
+  const index_t n = index_t{1} << (small() ? 17 : 23);
+  CapturedStep<Tensor<float>> step(Device::cuda,
+                                   [](const StepInputs& in) { return Tensor<float>(in[0]) * 1.0f; });
+  std::vector<Tensor<float>> results;
+  for (int i = 1; i <= 12; ++i) {
+    const auto x = full({n}, static_cast<float>(i));
+    results.push_back(step.run({x.ptr()}).slice(0, n - 1000, n).clone());
+  }
+  for (std::size_t i = 0; i < results.size(); ++i)
+    CHECK(results[i].to_vector() == std::vector<float>(1000, static_cast<float>(i + 1)));
+}
+
 TEST_CASE("cuda: memory returns to what it was") {
   const index_t before = memory_stats(Device::cuda).active;
   {

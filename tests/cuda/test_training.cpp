@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
+#include <utility>
 
 #include "flr/cuda/cuda.hpp"
 #include "flr/train/evaluate.hpp"
@@ -124,6 +126,47 @@ TEST_CASE("a captured step has the bits of a plain one") {
       CHECK(a.weights() == b.weights());
       CHECK(a.average() == b.average());
     }
+}
+
+TEST_CASE("batches brought in on the copy stream change no bit") {
+  // y of two samples is just above the 256 KiB from which on a batch goes that way.
+  const data::Dataset set = wave(8, 33000);
+  const auto train = [&](bool capture, const char* prefetch) {
+    ::setenv("FLR_PREFETCH", prefetch, 1);
+    Run run(set, {.capture = capture});
+    run.steps(7);  // more than the ring has slots for, captured ones among them
+    ::unsetenv("FLR_PREFETCH");
+    CHECK(run.trainer->captured() == capture);
+    return std::pair(run.losses(), run.weights());
+  };
+  for (const bool capture : {false, true}) {
+    CAPTURE(capture);
+    const auto with = train(capture, "on"), without = train(capture, "off");
+    CHECK(with.first == without.first);
+    CHECK(with.second == without.second);
+  }
+}
+
+TEST_CASE("a pool that keeps nothing changes no bit") {
+  const data::Dataset set = wave(12, 100);
+  Pool& memory = pool(Device::cuda);
+  const auto train = [&](const Setup& s) {
+    const index_t before = memory_stats(Device::cuda).allocations;
+    Run run(set, s);
+    run.steps(5);
+    const index_t taken = memory_stats(Device::cuda).allocations - before;
+    return std::pair(run.weights(), taken);
+  };
+  for (Setup s : setups) {
+    s.capture = false;  // a graph's blocks are kept whatever the limit
+    train(s);           // fills the pool
+    const auto kept = train(s);
+    memory.set_cache_limit(0);
+    const auto fresh = train(s);
+    memory.set_cache_limit(index_t{1} << 40);
+    CHECK(fresh.first == kept.first);
+    CHECK(fresh.second > 10 * (kept.second + 1));
+  }
 }
 
 TEST_CASE("two runs on one GPU have the same bits") {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <exception>
 #include <initializer_list>
 #include <numeric>
 #include <optional>
@@ -77,6 +78,7 @@ class GradTarget {
   Node* node_ = nullptr;
   int slot_ = 0;
   bool direct_ = false;
+  int exceptions_ = std::uncaught_exceptions();
 };
 
 namespace detail {
@@ -185,7 +187,9 @@ template <class T>
 GradTarget<T>::~GradTarget() noexcept(false) {
   if (!node_) return;
   if (direct_) node_->loaned(slot_) = false;
-  else detail::contribute_as(*node_, slot_, tensor_);
+  // While an error is on its way the values were never written, and a second error would end the
+  // program instead of reaching anyone.
+  else if (std::uncaught_exceptions() == exceptions_) detail::contribute_as(*node_, slot_, tensor_);
 }
 
 /// What a node's gradient function sees: the gradients of its outputs and the places for those of

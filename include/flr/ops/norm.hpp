@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "flr/ops/elementwise.hpp"
+#include "flr/ops/explain_table.hpp"
 #include "flr/ops/reduce.hpp"
 
 namespace flr {
@@ -42,6 +43,7 @@ Tensor<T> norm(const char* name, const Tensor<T>& x_in, const Tensor<compute_t<T
   p.w = w.defined() ? w.data() : nullptr, p.b = b.defined() ? b.data() : nullptr;
   p.mean = mean.defined() ? mean.mutable_data() : nullptr;
   p.rstd = rstd.defined() ? rstd.mutable_data() : nullptr;
+  explain_table(name, x);
   backend<T>(x.device()).norm(p);
   if (tape)
     record(name, y, Inputs(x, w, b),

@@ -4,6 +4,7 @@
 // Saves y.
 #pragma once
 
+#include "flr/ops/explain_table.hpp"
 #include "flr/ops/reduce.hpp"
 #include "flr/ops/views.hpp"
 
@@ -24,6 +25,7 @@ Tensor<T> softmax(const char* name, const Tensor<T>& x_in, int axis, bool log) {
   auto y = Tensor<T>::empty(x.shape(), x.device());
   p.x = x.data();
   p.y = y.mutable_data();
+  explain_table(name, x);
   backend<T>(x.device()).softmax(p);
   if (recording(x))
     record(name, y, Inputs(x), [f = p, y = save(y), name](Backward& b) {
