@@ -10,8 +10,8 @@ using namespace flr;
 struct Case {
   index_t B, N, H, D;
 
-  /// `tokens`: how often the B·N·H·D values of T are read or written; flops a token and head. Tiles of
-  /// 64 tokens have 32 earlier keys on average.
+  /// `tokens`: how often the B·N·H·D values of T are read or written; flops a token and head. Tiles
+  /// of 64 tokens have 32 earlier keys on average.
   template <class T>
   bench::Work work(double tokens, double states, double within) const {
     const double rows = double(B) * double(N) * double(H), d = double(D);
@@ -26,15 +26,17 @@ struct Case {
 template <class T>
 Tensor<T> composition(const Case& c, const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v) {
   mixers::CausalLinearState<T> state;  // carried states are the composition's alone
-  const auto features = [&](const Tensor<T>& x) { return map(elu(_1) + 1.0, nn::split_heads(x, c.H)); };
+  const auto features = [&](const Tensor<T>& x) {
+    return map(elu(_1) + 1.0, nn::split_heads(x, c.H));
+  };
   return mixers::causal_linear_attention(features(q), features(k), nn::split_heads(v, c.H),
                                          {.normalize = true}, &state);
 }
 
 template <class T>
 void run(bench::Report& report, const Case& c, bool with_composition) {
-  const std::string shape = fmt::format("{} B{} N{} H{} D{}", std::same_as<T, bf16> ? "bf16" : "fp32",
-                                        c.B, c.N, c.H, c.D);
+  const std::string shape = fmt::format(
+      "{} B{} N{} H{} D{}", std::same_as<T, bf16> ? "bf16" : "fp32", c.B, c.N, c.H, c.D);
   if (!report.wanted("causal_fwd", shape) && !report.wanted("causal_bwd", shape) &&
       !report.wanted("causal_fwd_bwd", shape))
     return;

@@ -1,5 +1,6 @@
 // Damped moving averages (MEGA's) on the GPU: the kernels, forward alone and with backward, and the
-// composition that they replace. The peer, by FFT as MEGA does it, is bench/peer/cuda_damped_ema.py.
+// composition that they replace. The peer, by FFT as MEGA does it, is
+// bench/peer/cuda_damped_ema.py.
 #include "cuda_bench.hpp"
 
 namespace {
@@ -23,8 +24,8 @@ struct Case {
 
 template <class T>
 void run(bench::Report& report, const Case& c, bool with_composition) {
-  const std::string shape = fmt::format("{} B{} N{} C{} order{}", std::same_as<T, bf16> ? "bf16" : "fp32",
-                                        c.B, c.N, c.C, c.order);
+  const std::string shape = fmt::format(
+      "{} B{} N{} C{} order{}", std::same_as<T, bf16> ? "bf16" : "fp32", c.B, c.N, c.C, c.order);
   if (!report.wanted("ema_fwd", shape) && !report.wanted("ema_bwd", shape) &&
       !report.wanted("ema_fwd_bwd", shape))
     return;

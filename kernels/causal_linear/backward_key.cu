@@ -6,8 +6,8 @@ namespace flr::cuda::causal {
 namespace {
 
 template <class T, int W>
-__global__ void __launch_bounds__(threads) backward_key_kernel(Problem<T> p, const float* states,
-                                                               GradOf<T> dk, GradOf<T> dv) {
+__global__ void __launch_bounds__(threads)
+    backward_key_kernel(Problem<T> p, const float* states, GradOf<T> dk, GradOf<T> dv) {
   constexpr int V = values_width(W);
   extern __shared__ uint4 memory[];
   T* q = reinterpret_cast<T*>(memory);

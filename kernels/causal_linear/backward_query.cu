@@ -5,8 +5,8 @@ namespace flr::cuda::causal {
 namespace {
 
 template <class T, int W>
-__global__ void __launch_bounds__(threads) backward_query_kernel(Problem<T> p, const float* states,
-                                                                 GradOf<T> dq) {
+__global__ void __launch_bounds__(threads)
+    backward_query_kernel(Problem<T> p, const float* states, GradOf<T> dq) {
   constexpr int V = values_width(W);
   extern __shared__ uint4 memory[];
   T* k = reinterpret_cast<T*>(memory);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "causal_linear/problem.hpp"
+#include "common/device.cuh"
 
 namespace flr::cuda::causal {
 

@@ -5,8 +5,8 @@ namespace flr::cuda::causal {
 namespace {
 
 template <class T, int W>
-__global__ void __launch_bounds__(threads) forward_kernel(Problem<T> p, const float* states,
-                                                          Heads<T> y, float* d) {
+__global__ void __launch_bounds__(threads)
+    forward_kernel(Problem<T> p, const float* states, Heads<T> y, float* d) {
   constexpr int V = values_width(W);
   extern __shared__ uint4 memory[];
   __shared__ float weight[tile];

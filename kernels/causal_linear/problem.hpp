@@ -3,8 +3,8 @@
 // The tokens of a head are cut into segments, and these into tiles of 64. A block goes through the
 // tiles of one segment with the state S = Σ κ φ(k) v'ᵀ in its registers; v' is v and, where outputs
 // are divided by their weights, one more column of ones. What a segment starts from is made before:
-// every segment's own sum (states), then sums of these in order (carry). Backward does the same from
-// the last token on with R = Σ φ(q) gᵀ, g the gradient of the undivided outputs:
+// every segment's own sum (states), then sums of these in order (carry). Backward does the same
+// from the last token on with R = Σ φ(q) gᵀ, g the gradient of the undivided outputs:
 //
 //   o_i = S_iᵀ φ(q_i),  dφ(q_i) = S_i g_i,  dφ(k_j) = κ_j R_j v'_j,  dv_j = R_jᵀ κ_j φ(k_j)
 // where the sums over i and j within a tile are products of 64×64 that are 0 above the diagonal.
@@ -56,7 +56,8 @@ template <class T>
 void forward(const Problem<T>&, const Heads<T>& y, float* d);
 /// inverse = 1/d and rest = −(dy·y)/d for every token.
 template <class T>
-void coefficients(const Problem<T>&, const Heads<const T>& y, const float* d, float* inverse, float* rest);
+void coefficients(const Problem<T>&, const Heads<const T>& y, const float* d, float* inverse,
+                  float* rest);
 template <class T>
 void backward_query(const Problem<T>&, const GradOf<T>& dq);
 template <class T>

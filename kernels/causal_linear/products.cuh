@@ -18,13 +18,15 @@ constexpr int pitch(int width) {
   return width % 16 == 0 ? width + 8 : width + 16;
 }
 
-/// One side of a product: `i` counts rows of the left or columns of the right side, `k` what is summed
-/// over. `Along`: the tile's rows run along k; else its columns do.
+/// One side of a product: `i` counts rows of the left or columns of the right side, `k` what is
+/// summed over. `Along`: the tile's rows run along k; else its columns do.
 template <class T, bool Along>
 struct Side {
   const T* data;
   int stride;
-  __device__ T at(int i, int k) const { return Along ? data[i * stride + k] : data[k * stride + i]; }
+  __device__ T at(int i, int k) const {
+    return Along ? data[i * stride + k] : data[k * stride + i];
+  }
   /// k and k + 1, of an even k.
   __device__ u32 pair(int i, int k) const {
     if constexpr (Along) return *reinterpret_cast<const u32*>(data + i * stride + k);

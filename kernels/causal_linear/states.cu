@@ -32,8 +32,8 @@ __global__ void __launch_bounds__(threads) states_kernel(Problem<T> p, float* st
 constexpr int ahead = 8;  ///< states fetched before the first is used
 
 /// One thread a number: the sum of all segments before, or with `back` after each.
-__global__ void __launch_bounds__(threads) carry_kernel(float* states, index_t heads,
-                                                        index_t segments, index_t size, bool back) {
+__global__ void __launch_bounds__(threads)
+    carry_kernel(float* states, index_t heads, index_t segments, index_t size, bool back) {
   const index_t at = index_t{blockIdx.x} * threads + threadIdx.x;
   if (at >= heads * size) return;
   float* line = states + at / size * segments * size + at % size;

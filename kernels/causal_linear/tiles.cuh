@@ -51,8 +51,8 @@ __device__ void load_packs(T* to, const T* x, index_t stride, index_t first, ind
 /// first column that x does not have, and zeros elsewhere. `packed`: rows can be read 16 bytes at
 /// once.
 template <int Width, class T, class F, class Beyond>
-__device__ void load_tile(T* to, const T* x, index_t stride, index_t first, index_t end, int columns,
-                          bool packed, F f, Beyond beyond) {
+__device__ void load_tile(T* to, const T* x, index_t stride, index_t first, index_t end,
+                          int columns, bool packed, F f, Beyond beyond) {
   if (packed)
     load_packs<Width, 16 / int(sizeof(T))>(to, x, stride, first, end, columns, f, beyond);
   else
@@ -67,21 +67,23 @@ __device__ float kept(const Problem<T>& p, const Place& at, index_t token) {
 
 template <int W, class T>
 __device__ void load_queries(T* to, const Problem<T>& p, const Place& at, index_t first) {
-  load_tile<W>(to, at.of(p.q), p.q.s.row, first, at.end, p.E, p.q_packed,
-               [&](float x, index_t) { return feature(p.feature, x); }, [](index_t) { return 0.0f; });
+  load_tile<W>(
+      to, at.of(p.q), p.q.s.row, first, at.end, p.E, p.q_packed,
+      [&](float x, index_t) { return feature(p.feature, x); }, [](index_t) { return 0.0f; });
 }
 template <int W, class T>
 __device__ void load_keys(T* to, const Problem<T>& p, const Place& at, index_t first) {
-  load_tile<W>(to, at.of(p.k), p.k.s.row, first, at.end, p.E, p.k_packed,
-               [&](float x, index_t token) { return kept(p, at, token) > 0 ? feature(p.feature, x) : 0.0f; },
-               [](index_t) { return 0.0f; });
+  load_tile<W>(
+      to, at.of(p.k), p.k.s.row, first, at.end, p.E, p.k_packed,
+      [&](float x, index_t token) { return kept(p, at, token) > 0 ? feature(p.feature, x) : 0.0f; },
+      [](index_t) { return 0.0f; });
 }
 /// v' of W + 8 columns.
 template <int W, class T>
 __device__ void load_values(T* to, const Problem<T>& p, const Place& at, index_t first) {
-  load_tile<values_width(W)>(to, at.of(p.v), p.v.s.row, first, at.end, p.D, p.v_packed,
-                             [](float x, index_t) { return x; },
-                             [&](index_t) { return p.normalize ? 1.0f : 0.0f; });
+  load_tile<values_width(W)>(
+      to, at.of(p.v), p.v.s.row, first, at.end, p.D, p.v_packed, [](float x, index_t) { return x; },
+      [&](index_t) { return p.normalize ? 1.0f : 0.0f; });
 }
 /// g of W + 8 columns.
 template <int W, class T>

@@ -13,8 +13,8 @@ namespace damped_ema_parts {
 namespace {
 
 template <class T, int Order>
-__global__ void __launch_bounds__(threads) ends_forward_kernel(Problem<T> p, float* states,
-                                                               float* slopes) {
+__global__ void __launch_bounds__(threads)
+    ends_forward_kernel(Problem<T> p, float* states, float* slopes) {
   const Place<T> at(p);
   if (!at.exists) return;
   float r[Order], s[Order] = {}, u[Order] = {};
@@ -35,7 +35,8 @@ __global__ void __launch_bounds__(threads) ends_forward_kernel(Problem<T> p, flo
 
 /// What g leaves; the last chunk comes first, and may be shorter: it starts from nothing.
 template <class T, int Order>
-__global__ void __launch_bounds__(threads) ends_back_kernel(Problem<T> p, const T* dy, float* g_states) {
+__global__ void __launch_bounds__(threads)
+    ends_back_kernel(Problem<T> p, const T* dy, float* g_states) {
   const Place<T> at(p);
   if (!at.exists) return;
   float r[Order], w[Order], g[Order] = {};
@@ -52,8 +53,8 @@ __global__ void __launch_bounds__(threads) ends_back_kernel(Problem<T> p, const 
 }
 
 template <class T, int Order>
-__global__ void __launch_bounds__(threads) dx_kernel(Problem<T> p, const T* dy, const float* g_states,
-                                                     T* dx, bool add) {
+__global__ void __launch_bounds__(threads)
+    dx_kernel(Problem<T> p, const T* dy, const float* g_states, T* dx, bool add) {
   const Place<T> at(p);
   if (!at.exists) return;
   float r[Order], w[Order], g[Order];
@@ -76,9 +77,9 @@ __global__ void __launch_bounds__(threads) dx_kernel(Problem<T> p, const T* dy, 
 
 /// A chunk's terms of dr and dw, each [batch · chunks, order, channels].
 template <class T, int Order>
-__global__ void __launch_bounds__(threads) rates_kernel(Problem<T> p, const T* dy, const float* states,
-                                                        const float* slopes, float* ddecay,
-                                                        float* dweight) {
+__global__ void __launch_bounds__(threads)
+    rates_kernel(Problem<T> p, const T* dy, const float* states, const float* slopes, float* ddecay,
+                 float* dweight) {
   const Place<T> at(p);
   if (!at.exists) return;
   float r[Order], s[Order], u[Order], of_decay[Order] = {}, of_weight[Order] = {};
@@ -108,9 +109,8 @@ constexpr int sum_columns = 32, sum_rows = 8;
 
 /// to [channels, order] from parts [rows, order, channels]: every eighth row in order, then these
 /// eight sums in order.
-__global__ void __launch_bounds__(sum_columns* sum_rows) sum_kernel(const float* parts, index_t rows,
-                                                                     index_t channels, int order,
-                                                                     float* to, bool add) {
+__global__ void __launch_bounds__(sum_columns* sum_rows)
+    sum_kernel(const float* parts, index_t rows, index_t channels, int order, float* to, bool add) {
   __shared__ float shared[sum_rows][sum_columns];
   const int x = int(threadIdx.x) % sum_columns, y = int(threadIdx.x) / sum_columns;
   const index_t line = channels * order, at = index_t{blockIdx.x} * sum_columns + x;
@@ -130,7 +130,8 @@ void sum_parts(const Problem<T>& p, const float* parts, float* to, GradMode mode
   if (mode == GradMode::ignore) return;
   const unsigned blocks = unsigned(ceil_div(p.channels * p.order, sum_columns));
   const bool add = mode == GradMode::accumulate;
-  sum_kernel<<<blocks, sum_columns * sum_rows, 0, stream()>>>(parts, p.rows, p.channels, p.order, to, add);
+  sum_kernel<<<blocks, sum_columns * sum_rows, 0, stream()>>>(parts, p.rows, p.channels, p.order,
+                                                              to, add);
   check_launch("damped_ema, sums");
 }
 
@@ -166,7 +167,8 @@ void to_rates(const Problem<T>& p, const DampedEmaBackwardParams<T>& params) {
       check_launch("damped_ema, ends and slopes");
       carry(p, states, slopes, false);
     }
-    rates_kernel<T, Order><<<blocks, threads, 0, stream()>>>(p, params.dy, states, slopes, parts, parts + size);
+    rates_kernel<T, Order>
+        <<<blocks, threads, 0, stream()>>>(p, params.dy, states, slopes, parts, parts + size);
     check_launch("damped_ema, rates");
   });
   sum_parts(p, parts, params.ddecay, params.ddecay_mode);

@@ -17,8 +17,8 @@ __device__ double power(double r, index_t n) {
 }
 
 template <class T, bool Slopes>
-__global__ void __launch_bounds__(threads) carry_kernel(Problem<T> p, float* states, float* slopes,
-                                                        bool back) {
+__global__ void __launch_bounds__(threads)
+    carry_kernel(Problem<T> p, float* states, float* slopes, bool back) {
   const index_t line = p.order * p.channels, batches = p.rows / p.chunks;
   const index_t at = index_t{blockIdx.x} * threads + threadIdx.x;
   if (at >= batches * line) return;

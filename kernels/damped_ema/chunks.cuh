@@ -23,7 +23,7 @@ struct Problem {
   index_t tokens = 0, channels = 0;
   int order = 0;
   bool reverse = false;
-  index_t rows = 0;    ///< batch · chunks
+  index_t rows = 0;  ///< batch · chunks
   index_t chunks = 0, length = 0;
   const T* x = nullptr;
   const float *decay = nullptr, *weight = nullptr;
@@ -97,8 +97,8 @@ __device__ void store_states(float* to, const float (&from)[Order], const Proble
     if (j < p.order) to[at.state(p, j)] = from[j];
 }
 
-/// step(t, x[t], …) for the steps of a chunk in order, first to last or (`Back`) last to first, with
-/// the values of each array fetched ahead.
+/// step(t, x[t], …) for the steps of a chunk in order, first to last or (`Back`) last to first,
+/// with the values of each array fetched ahead.
 template <bool Back, class T, class Step, class... Arrays>
 __device__ void walk(const Problem<T>& p, const Place<T>& at, Step step, const Arrays*... x) {
   const index_t count = at.end - at.begin;

@@ -1,4 +1,5 @@
-// Causal linear attention as one operation on the GPU, against the composition on the CPU in double.
+// Causal linear attention as one operation on the GPU, against the composition on the CPU in
+// double.
 #include "compare.hpp"
 #include "flr/mixers/causal_linear.hpp"
 #include "flr/mixers/feature_map.hpp"
@@ -13,8 +14,8 @@ struct Case {
   bool normalize = true, hide = false;
 
   std::string text() const {
-    return fmt::format("causal linear B{} H{} N{} E{} D{} {}{}{}", B, H, N, E, D, mixers::name_of(map),
-                       normalize ? " normalized" : "", hide ? " hide" : "");
+    return fmt::format("causal linear B{} H{} N{} E{} D{} {}{}{}", B, H, N, E, D,
+                       mixers::name_of(map), normalize ? " normalized" : "", hide ? " hide" : "");
   }
   Tensor<std::uint8_t> keep() const {
     if (!hide) return {};
@@ -58,10 +59,10 @@ Tensor<T> in_one(const Case& c, const std::vector<Tensor<T>>& t) {
 void check_case(const Case& c) {
   const auto f = [=](const auto& t) { return in_one(c, t); };
   const auto plain = [=](const auto& t) { return composition(c, t); };
-  compare_with_plain(c.text(), f, plain,
-                     {draw({c.B, c.N, c.H * c.E}), draw({c.B, c.N, c.H * c.E}),
-                      draw({c.B, c.N, c.H * c.D})},
-                     Rule{.float_tolerance = 2e-5});
+  compare_with_plain(
+      c.text(), f, plain,
+      {draw({c.B, c.N, c.H * c.E}), draw({c.B, c.N, c.H * c.E}), draw({c.B, c.N, c.H * c.D})},
+      Rule{.float_tolerance = 2e-5});
 }
 
 }  // namespace
@@ -69,7 +70,8 @@ void check_case(const Case& c) {
 TEST_CASE("cuda causal linear attention: lengths and widths") {
   manual_seed(21);
   for (const index_t N : {1, 31, 33, 64, 65, 200})
-    for (const auto& [E, D] : {std::pair<index_t, index_t>{16, 16}, {2, 3}, {8, 24}, {64, 64}, {33, 40}})
+    for (const auto& [E, D] :
+         {std::pair<index_t, index_t>{16, 16}, {2, 3}, {8, 24}, {64, 64}, {33, 40}})
       if (!small() || N == 65) check_case({1, 2, N, E, D});
   check_case({2, 3, 70, 32, 32});
 }
@@ -79,7 +81,7 @@ TEST_CASE("cuda causal linear attention: segments") {
   check_case({1, 1, small() ? 300 : 3000, 16, 16});
   if (small()) return;
   check_case({2, 8, 1025, 32, 32});
-  check_case({1, 1, 40000, 8, 8});   // segments of more than one tile
+  check_case({1, 1, 40000, 8, 8});    // segments of more than one tile
   check_case({3, 300, 130, 16, 16});  // more heads than blocks wanted: one segment each
 }
 

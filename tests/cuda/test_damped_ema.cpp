@@ -15,9 +15,10 @@ void check_ema(index_t batch, index_t tokens, index_t channels, index_t order, b
     using C = compute_t<T>;
     return damped_ema(t[0], t[1].template to<C>(), t[2].template to<C>(), reverse);
   };
-  compare_all(what, f,
-              {draw({batch, tokens, channels}), rates.to<bf16>().to<double>(), draw({channels, order})},
-              Rule{.float_tolerance = 5e-5});
+  compare_all(
+      what, f,
+      {draw({batch, tokens, channels}), rates.to<bf16>().to<double>(), draw({channels, order})},
+      Rule{.float_tolerance = 5e-5});
 }
 
 }  // namespace
@@ -37,7 +38,8 @@ TEST_CASE("cuda damped_ema: chunks, tails, orders, both directions") {
   }
 }
 
-TEST_CASE("cuda damped_ema: gradients that are there already, no tokens, more rates than registers") {
+TEST_CASE(
+    "cuda damped_ema: gradients that are there already, no tokens, more rates than registers") {
   manual_seed(32);
   const auto twice = [](const auto& t) {
     using C = compute_t<typename std::decay_t<decltype(t[0])>::value_type>;

@@ -119,14 +119,15 @@ Reference by_pairs(const Call<T>& c) {
           out.dq[at] = dq[from] * slope(n.feature, float(c.q[at]));
           out.dk[at] = kept ? dk[from] * slope(n.feature, float(c.k[at])) : 0;
         }
-        for (index_t d = 0; d < n.D; ++d) out.dv[c.wide.at(b, h, i, d)] = dv[std::size_t(i * n.D + d)];
+        for (index_t d = 0; d < n.D; ++d)
+          out.dv[c.wide.at(b, h, i, d)] = dv[std::size_t(i * n.D + d)];
       }
     }
   return out;
 }
 
-/// ‖x − expected − offset‖ relative to the expected, or to a tenth of `largest`: with one token y is
-/// v but for epsilon, and gradients of queries and keys cancel.
+/// ‖x − expected − offset‖ relative to the expected, or to a tenth of `largest`: with one token y
+/// is v but for epsilon, and gradients of queries and keys cancel.
 template <class T>
 double deviation(const std::vector<T>& got, const std::vector<double>& expected, double offset = 0,
                  double largest = 0) {
@@ -191,7 +192,8 @@ void check_both(const Sizes& n) {
 
 TEST_CASE("emulated causal_linear: lengths and widths") {
   for (const index_t N : {1, 31, 33, 64, 65, 200})
-    for (const auto& [E, D] : {std::pair<index_t, index_t>{16, 16}, {2, 3}, {8, 24}, {64, 64}, {33, 40}})
+    for (const auto& [E, D] :
+         {std::pair<index_t, index_t>{16, 16}, {2, 3}, {8, 24}, {64, 64}, {33, 40}})
       check_both({1, 2, N, E, D});
   check_both({2, 3, 70, 32, 32});
 }
@@ -202,7 +204,8 @@ TEST_CASE("emulated causal_linear: segments of several tiles") {
 }
 
 TEST_CASE("emulated causal_linear: features, masks, a scale instead of weights") {
-  for (const Feature f : {Feature::relu, Feature::relu_squared, Feature::silu, Feature::elu, Feature::sigmoid})
+  for (const Feature f :
+       {Feature::relu, Feature::relu_squared, Feature::silu, Feature::elu, Feature::sigmoid})
     check_both({2, 2, 100, 16, 8, f, true, true});
   check_both({2, 2, 150, 16, 16, Feature::identity, false, false});
   check_both({1, 2, 65, 9, 5, Feature::identity, false, true});

@@ -75,7 +75,8 @@ void check_sizes(const Sizes& n, double allowed, double rates_allowed) {
   const auto size = std::size_t(n.size()), rates = std::size_t(n.rates());
   std::vector<T> x, dy;
   std::vector<float> r, w;
-  for (std::size_t i = 0; i < size; ++i) x.emplace_back(normal(random)), dy.emplace_back(normal(random));
+  for (std::size_t i = 0; i < size; ++i)
+    x.emplace_back(normal(random)), dy.emplace_back(normal(random));
   for (std::size_t i = 0; i < rates; ++i) r.push_back(uniform(random)), w.push_back(normal(random));
   const Reference expected = by_loops(n, x, dy, r, w);
 
@@ -104,8 +105,10 @@ void check_sizes(const Sizes& n, double allowed, double rates_allowed) {
 TEST_CASE("emulated damped_ema: chunks, tails, orders, both directions") {
   for (const bool reverse : {false, true})
     for (const index_t tokens : {1, 31, 32, 33, 1025})
-      for (const Sizes& n : {Sizes{1, tokens, 3, 1, reverse}, {2, tokens, 5, 3, reverse},
-                             {1, tokens, 40, 16, reverse}, {1, tokens, 2, 19, reverse}}) {
+      for (const Sizes& n : {Sizes{1, tokens, 3, 1, reverse},
+                             {2, tokens, 5, 3, reverse},
+                             {1, tokens, 40, 16, reverse},
+                             {1, tokens, 2, 19, reverse}}) {
         check_sizes<float>(n, 2e-6, 2e-5);
         check_sizes<bf16>(n, 4e-3, 2e-5);
       }

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "flr/core/causal_linear_params.hpp"
 #include "flr/core/device.hpp"
 #include "flr/core/map_params.hpp"
 #include "flr/core/params.hpp"

@@ -34,10 +34,11 @@ Tensor<T> causal_linear(const Tensor<T>& q_in, const Tensor<T>& k_in, const Tens
   check(q_in.rank() == 4 && q_in.shape() == k_in.shape() && v_in.rank() == 4 &&
             v_in.size(0) == q_in.size(0) && v_in.size(1) == q_in.size(1) &&
             v_in.size(2) == q_in.size(2),
-        "[causal_linear] expected q and k [B,H,N,E] and v [B,H,N,D]; got {}, {} and {}", q_in.shape(),
-        k_in.shape(), v_in.shape());
+        "[causal_linear] expected q and k [B,H,N,E] and v [B,H,N,D]; got {}, {} and {}",
+        q_in.shape(), k_in.shape(), v_in.shape());
   CausalLinearParams<T> p;
-  p.B = q_in.size(0), p.H = q_in.size(1), p.N = q_in.size(2), p.E = q_in.size(3), p.D = v_in.size(3);
+  p.B = q_in.size(0), p.H = q_in.size(1), p.N = q_in.size(2), p.E = q_in.size(3),
+  p.D = v_in.size(3);
   p.normalize = o.normalize, p.feature = o.feature;
   p.scale = static_cast<C>(o.scale), p.epsilon = static_cast<C>(o.epsilon);
   const auto& table = backend<T>(q_in.device());
