@@ -15,19 +15,23 @@ __global__ void __launch_bounds__(threads)
   const int lane = int(threadIdx.x) % lanes;
   const index_t row = index_t{blockIdx.x} * (threads / lanes) + threadIdx.x / lanes;
   const bool exists = row < p.B * p.H * p.N;
-  float sum = 0;
+  float sum = 0, factor = 0;
   if (exists) {
+    factor = 1.0f / d[row];
     const index_t token = row % p.N, h = row / p.N % p.H, b = row / p.N / p.H;
     const T* out = y.data + b * y.s.batch + h * y.s.head + token * y.s.row;
     const T* gradient = p.dy.data + b * p.dy.s.batch + h * p.dy.s.head + token * p.dy.s.row;
-    for (int c = lane; c < p.D; c += lanes)
-      sum = fmaf(to_compute(out[c]), to_compute(gradient[c]), sum);
+    for (int c = lane; c < p.D; c += lanes) {
+      // As it will be multiplied: dφ(q) is a difference, in which its rounding should cancel.
+      const float g = to_compute(from_compute<T>(to_compute(gradient[c]) * factor));
+      sum = fmaf(to_compute(out[c]), g, sum);
+    }
   }
 #pragma unroll
   for (int step = lanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
   if (!exists || lane > 0) return;
-  inverse[row] = 1.0f / d[row];
-  rest[row] = -sum / d[row];
+  inverse[row] = factor;
+  rest[row] = -sum;
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 //
 // The tokens of a head are cut into segments, and these into tiles of 64. A block goes through the
 // tiles of one segment with the state S = Σ κ φ(k) v'ᵀ in its registers; v' is v and, where outputs
-// are divided by their weights, one more column of ones. What a segment starts from is made before:
+// are divided by their weights, columns of ones. What a segment starts from is made before:
 // every segment's own sum (states), then sums of these in order (carry). Backward does the same
 // from the last token on with R = Σ φ(q) gᵀ, g the gradient of the undivided outputs:
 //
@@ -33,7 +33,7 @@ struct Problem {
   bool q_packed = false, k_packed = false, v_packed = false, dy_packed = false;
   const std::uint8_t* keep = nullptr;
   index_t keep_batch = 0;
-  /// [B,H,N]: g = inverse · dy, and `rest` for the column of ones. Null: g = scale · dy.
+  /// [B,H,N]: g = inverse · dy, and `rest` for the columns of ones. Null: g = scale · dy.
   const float *inverse = nullptr, *rest = nullptr;
 
   unsigned blocks() const { return unsigned(B * H * segments); }

@@ -39,17 +39,17 @@ __device__ void load_packs(T* to, const T* x, index_t stride, index_t first, ind
         T& v = values.v[e];
         if (column + e < columns)
           v = from_compute<T>(f(to_compute(v), first + row));
-        else if (column + e == columns)
-          v = from_compute<T>(beyond(first + row));
+        else if (column + e < columns + 2)
+          v = from_compute<T>(beyond(first + row, column + e - columns));
       }
     }
     *reinterpret_cast<Pack<T, P>*>(to + row * pitch<T>(Width) + column) = values;
   }
 }
 
-/// Rows first … first + 63 of x as a tile, with f(value, token) of each value, beyond(token) in the
-/// first column that x does not have, and zeros elsewhere. `packed`: rows can be read 16 bytes at
-/// once.
+/// Rows first … first + 63 of x as a tile, with f(value, token) of each value, beyond(token, 0 and
+/// 1) in the first two columns that x does not have and the tile has, and zeros elsewhere.
+/// `packed`: rows can be read 16 bytes at once.
 template <int Width, class T, class F, class Beyond>
 __device__ void load_tile(T* to, const T* x, index_t stride, index_t first, index_t end,
                           int columns, bool packed, F f, Beyond beyond) {
@@ -69,29 +69,33 @@ template <int W, class T>
 __device__ void load_queries(T* to, const Problem<T>& p, const Place& at, index_t first) {
   load_tile<W>(
       to, at.of(p.q), p.q.s.row, first, at.end, p.E, p.q_packed,
-      [&](float x, index_t) { return feature(p.feature, x); }, [](index_t) { return 0.0f; });
+      [&](float x, index_t) { return feature(p.feature, x); }, [](index_t, int) { return 0.0f; });
 }
 template <int W, class T>
 __device__ void load_keys(T* to, const Problem<T>& p, const Place& at, index_t first) {
   load_tile<W>(
       to, at.of(p.k), p.k.s.row, first, at.end, p.E, p.k_packed,
       [&](float x, index_t token) { return kept(p, at, token) > 0 ? feature(p.feature, x) : 0.0f; },
-      [](index_t) { return 0.0f; });
+      [](index_t, int) { return 0.0f; });
 }
-/// v' of W + 8 columns.
+/// v' of W + 8 columns, two of them ones: the second is for the second part of g's.
 template <int W, class T>
 __device__ void load_values(T* to, const Problem<T>& p, const Place& at, index_t first) {
   load_tile<values_width(W)>(
       to, at.of(p.v), p.v.s.row, first, at.end, p.D, p.v_packed, [](float x, index_t) { return x; },
-      [&](index_t) { return p.normalize ? 1.0f : 0.0f; });
+      [&](index_t, int) { return p.normalize ? 1.0f : 0.0f; });
 }
-/// g of W + 8 columns.
+/// g of W + 8 columns. What goes to the weights is the same for all keys, so that its rounding
+/// would add up over them: it comes in two parts, the second what the first lost to rounding.
 template <int W, class T>
 __device__ void load_gradients(T* to, const Problem<T>& p, const Place& at, index_t first) {
   load_tile<values_width(W)>(
       to, at.of(p.dy), p.dy.s.row, first, at.end, p.D, p.dy_packed,
       [&](float x, index_t token) { return x * (p.inverse ? p.inverse[at.row + token] : p.scale); },
-      [&](index_t token) { return p.rest ? p.rest[at.row + token] : 0.0f; });
+      [&](index_t token, int part) {
+        const float rest = p.rest ? p.rest[at.row + token] : 0.0f;
+        return part == 0 ? rest : rest - to_compute(from_compute<T>(rest));
+      });
 }
 
 /// A segment's state in global memory.
