@@ -6,7 +6,7 @@ namespace flr::cuda::causal {
 namespace {
 
 template <class T, int W>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, 2)
     backward_key_kernel(Problem<T> p, const float* states, GradOf<T> dk, GradOf<T> dv) {
   constexpr int V = values_width(W);
   extern __shared__ uint4 memory[];

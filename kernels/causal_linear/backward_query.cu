@@ -5,7 +5,7 @@ namespace flr::cuda::causal {
 namespace {
 
 template <class T, int W>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, 2)
     backward_query_kernel(Problem<T> p, const float* states, GradOf<T> dq) {
   constexpr int V = values_width(W);
   extern __shared__ uint4 memory[];
