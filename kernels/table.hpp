@@ -22,6 +22,12 @@ template <class T> void softmax(const SoftmaxParams<T>&);                       
 template <class T> void softmax_backward(const SoftmaxBackwardParams<T>&);
 template <class T> void sdpa(const SdpaParams<T>&);                                     // sdpa.cu
 template <class T> void sdpa_backward(const SdpaBackwardParams<T>&);
+template <class T> bool supports_damped_ema(const DampedEmaParams<T>&, std::string* why);  // damped_ema/
+template <class T> void damped_ema(const DampedEmaParams<T>&);
+template <class T> void damped_ema_backward(const DampedEmaBackwardParams<T>&);
+template <class T> bool supports_causal_linear(const CausalLinearParams<T>&, std::string* why);  // causal_linear/
+template <class T> void causal_linear(const CausalLinearParams<T>&);
+template <class T> void causal_linear_backward(const CausalLinearBackwardParams<T>&);
 template <class T> bool supports_flare(const FlareParams<T>&, std::string* why);         // flare/
 template <class T> void flare_backward(const FlareBackwardParams<T>&);
 template <class T> void embedding(const EmbeddingParams<T>&);                           // embedding.cu

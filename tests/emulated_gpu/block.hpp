@@ -29,6 +29,9 @@ struct dim3 {
   constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
 inline dim3 threadIdx, blockIdx, gridDim;
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
 
 namespace emulated {
 

@@ -34,9 +34,14 @@ struct Backend {
   void (*softmax_backward)(const SoftmaxBackwardParams<T>&);
   void (*sdpa)(const SdpaParams<T>&);
   void (*sdpa_backward)(const SdpaBackwardParams<T>&);
-  /// Null where a backend has none: the operation takes its composition.
+  /// Null where a backend has none: the operation takes its composition. May decline (null: never).
+  bool (*supports_damped_ema)(const DampedEmaParams<T>&, std::string* why) = nullptr;
   void (*damped_ema)(const DampedEmaParams<T>&) = nullptr;
   void (*damped_ema_backward)(const DampedEmaBackwardParams<T>&) = nullptr;
+  /// Causal linear attention; null where a backend has none, and may decline.
+  bool (*supports_causal_linear)(const CausalLinearParams<T>&, std::string* why) = nullptr;
+  void (*causal_linear)(const CausalLinearParams<T>&) = nullptr;
+  void (*causal_linear_backward)(const CausalLinearBackwardParams<T>&) = nullptr;
   /// One backward pass for both of FLARE's hops; may decline (null: always), then it is two of sdpa's.
   bool (*supports_flare)(const FlareParams<T>&, std::string* why) = nullptr;
   void (*flare_backward)(const FlareBackwardParams<T>&) = nullptr;

@@ -5,7 +5,8 @@
 //   y_i = scale · q_iᵀ S_i,   S_i = Σ_{j≤i} k_j v_jᵀ
 //   in chunk n:   Y = scale · (tril(Q Kᵀ) V + Q S),   S = the sum of KᵀV over the chunks before n
 //   normalize:    y_i = q_iᵀ S_i / (q_iᵀ Σ_{j≤i} k_j + ε), as one more column of V that is all ones
-// O(N c (E + D) + N E D) work, memory linear in N.
+// O(N c (E + D) + N E D) work, memory linear in N. Where the backend has one operation for it
+// (ops/causal_linear.hpp) and no state is carried, it takes that.
 #pragma once
 
 #include "flr/mixers/chunks.hpp"
@@ -55,6 +56,12 @@ Tensor<T> causal_linear_attention(const Tensor<T>& q_in, const Tensor<T>& k_in,
   check(options.chunk > 0, "[causal_linear] expected a positive chunk, got {}", options.chunk);
   const index_t tokens = q_in.size(2);
   if (tokens == 0) return v_in;
+  if (!state && v_in.size(0) == q_in.size(0) && v_in.size(1) == q_in.size(1)) {
+    const Tensor<T> y = causal_linear<T>(
+        q_in, k_in, v_in,
+        {.scale = options.scale, .normalize = options.normalize, .epsilon = options.epsilon});
+    if (y.defined()) return y;
+  }
   const index_t c = std::min(options.chunk, tokens);
   const Tensor<T> q = to_chunks(q_in, c), k = to_chunks(k_in, c);
   const Tensor<T> v = to_chunks(detail::with_ones(v_in, options.normalize), c);

@@ -1,6 +1,7 @@
 // Feature maps of linear attention: φ with φ(q)·φ(k) in place of exp(q·k).
 #pragma once
 
+#include <optional>
 #include <string_view>
 
 #include "flr/nn.hpp"
@@ -45,6 +46,19 @@ inline FeatureMap feature_map_named(std::string_view name) {
     list += (i ? ", " : "") + std::string(feature_map_names[i]);
   }
   fail("[feature map] there is no '{}'; expected one of {}", name, list);
+}
+
+/// The feature map as kernels of linear attention apply it; none for those that they do not have.
+inline std::optional<Feature> fused_feature(FeatureMap map) {
+  switch (map) {
+    case FeatureMap::identity: return Feature::identity;
+    case FeatureMap::relu: return Feature::relu;
+    case FeatureMap::relu_squared: return Feature::relu_squared;
+    case FeatureMap::silu: return Feature::silu;
+    case FeatureMap::elu: return Feature::elu;
+    case FeatureMap::sigmoid: return Feature::sigmoid;
+    default: return std::nullopt;
+  }
 }
 
 /// x over the length of its last axis: x/(‖x‖ + 1e-6).

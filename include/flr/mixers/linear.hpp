@@ -32,8 +32,8 @@ struct LinearAttentionOptions {
   bool legacy = false;  ///< q, k, v lie by head in qkv_proj, as in the reference's weights
 };
 
-/// qkv_proj: C → 3C; features of q and k; linear attention, in float for activations in bf16;
-/// out_proj: C → C.
+/// qkv_proj: C → 3C; features of q and k; linear attention, in float for activations in bf16 (but
+/// for the causal one where a backend has it as one operation: that sums in float); out_proj: C → C.
 template <Floating T>
 class LinearAttention : public nn::Module<T> {
  public:
@@ -55,17 +55,32 @@ class LinearAttention : public nn::Module<T> {
   Tensor<A> operator()(const Tensor<A>& x, const Tensor<std::uint8_t>& keep = {}) const {
     using C = compute_t<A>;
     const auto layout = o_.legacy ? nn::QkvLayout::by_head : nn::QkvLayout::by_projection;
-    auto [q, k, v] = nn::split_qkv(qkv_proj_(x).template to<C>(), o_.heads, layout);
+    const Tensor<A> qkv = qkv_proj_(x);
+    if (const Tensor<A> y = in_one(qkv, layout, keep); y.defined()) return project(y);
+    auto [q, k, v] = nn::split_qkv(qkv.template to<C>(), o_.heads, layout);
     if (rotary_) q = (*rotary_)(q), k = (*rotary_)(k);
     const Tensor<C> fq = features(q, o_.norm_q), fk = features(k, o_.norm_k);
     const Tensor<C> y =
         o_.causal ? causal_linear_attention(fq, nn::hide_padding("linear_attention", fk, keep), v,
                                             {.normalize = true})
                   : linear_attention(fq, fk, v, keep);
-    return dropout(out_proj_(nn::merge_heads(y).template to<A>()), o_.drop, this->training());
+    return project(y.template to<A>());
   }
 
  private:
+  /// Causal attention and its features as one operation; undefined where there is none.
+  template <Floating A>
+  Tensor<A> in_one(const Tensor<A>& qkv, nn::QkvLayout layout,
+                   const Tensor<std::uint8_t>& keep) const {
+    const std::optional<Feature> feature = fused_feature(o_.kernel);
+    if (!o_.causal || rotary_ || o_.norm_q || o_.norm_k || !feature) return {};
+    const auto [q, k, v] = nn::split_qkv(qkv, o_.heads, layout);
+    return causal_linear<A>(q, k, v, {.normalize = true, .feature = *feature, .keep = keep});
+  }
+  template <Floating A>
+  Tensor<A> project(const Tensor<A>& heads) const {
+    return dropout(out_proj_(nn::merge_heads(heads)), o_.drop, this->training());
+  }
   template <Floating C>
   Tensor<C> features(const Tensor<C>& x, bool normalize) const {
     const Tensor<C> f = kernel_(x);

@@ -5,9 +5,11 @@
 //   g_j[t] = w_j dy[t] + r_j g_j[t+1],
 //   dx[t] = Σ_j g_j[t],  dr_j = Σ_t g_j[t] s_j[t−1],  dw_j = Σ_t dy[t] s_j[t]
 // with 0 < r < 1. Only powers r^k with k ≥ 0 appear, so it is right at any length. Saves x, r and
-// w.
+// w. One operation on the CPU, and on the GPU for float and bf16; else the composition below.
 #pragma once
 
+#include "flr/core/explain.hpp"
+#include "flr/core/mixer_choice.hpp"
 #include "flr/ops/matmul.hpp"
 #include "flr/ops/scan.hpp"
 
@@ -75,17 +77,28 @@ Tensor<T> damped_ema(const Tensor<T>& x_in, const Tensor<compute_t<T>>& decay_in
             weight_in.shape() == decay_in.shape(),
         "[damped_ema] expected x [B,N,C] and decay and weight [C,order]; got {}, {} and {}",
         x_in.shape(), decay_in.shape(), weight_in.shape());
-  if (!backend<T>(x_in.device()).damped_ema)
+  DampedEmaParams<T> p;
+  p.batch = x_in.size(0), p.tokens = x_in.size(1), p.channels = x_in.size(2);
+  p.order = decay_in.size(1), p.reverse = reverse;
+  const auto& table = backend<T>(x_in.device());
+  std::string why = "this backend has no kernel for it";
+  const bool fused = fused_mixers_allowed() && table.damped_ema &&
+                     (!table.supports_damped_ema || table.supports_damped_ema(p, &why));
+  explain([&] {
+    return fmt::format("[damped_ema] B={} N={} C={} order={} {}: {}", p.batch, p.tokens, p.channels,
+                       p.order, name_of(dtype_of<T>),
+                       fused                    ? "one operation"
+                       : fused_mixers_allowed() ? "composition; " + why
+                                                : "composition; FLR_MIXER asks for it");
+  });
+  if (!fused)
     return damped_ema_composition(x_in.template to<C>(), decay_in, weight_in, reverse)
         .template to<T>();
   const Tensor<T> x = contiguous(x_in);
   const Tensor<C> decay = contiguous(decay_in), weight = contiguous(weight_in);
   auto y = Tensor<T>::empty(x.shape(), x.device());
-  DampedEmaParams<T> p;
-  p.batch = x.size(0), p.tokens = x.size(1), p.channels = x.size(2), p.order = decay.size(1);
-  p.reverse = reverse;
   p.x = x.data(), p.decay = decay.data(), p.weight = weight.data(), p.y = y.mutable_data();
-  backend<T>(x.device()).damped_ema(p);
+  table.damped_ema(p);
   if (recording(x, decay, weight))
     record("damped_ema", y, Inputs(x, decay, weight),
            [f = p, x = save(x), decay = save(decay), weight = save(weight)](Backward& b) {

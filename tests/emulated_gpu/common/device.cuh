@@ -7,6 +7,9 @@
 
 namespace flr::cuda {
 
+inline float to_compute(float x) {
+  return x;
+}
 inline float to_compute(bf16 x) {
   return x;
 }
@@ -14,6 +17,16 @@ inline float to_compute(bf16 x) {
 template <class T>
 T from_compute(float x) {
   return T(x);
+}
+
+template <class T, int N>
+struct alignas(N * sizeof(T)) Pack {
+  T v[N];
+};
+
+template <class T>
+void put(T* at, float value, bool accumulate) {
+  *at = from_compute<T>(accumulate ? to_compute(*at) + value : value);
 }
 
 }  // namespace flr::cuda

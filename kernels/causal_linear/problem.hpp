@@ -1,0 +1,74 @@
+// Causal linear attention as its kernels see it (ops/causal_linear.hpp has the formulas).
+//
+// The tokens of a head are cut into segments, and these into tiles of 64. A block goes through the
+// tiles of one segment with the state S = Σ κ φ(k) v'ᵀ in its registers; v' is v and, where outputs
+// are divided by their weights, one more column of ones. What a segment starts from is made before:
+// every segment's own sum (states), then sums of these in order (carry). Backward does the same from
+// the last token on with R = Σ φ(q) gᵀ, g the gradient of the undivided outputs:
+//
+//   o_i = S_iᵀ φ(q_i),  dφ(q_i) = S_i g_i,  dφ(k_j) = κ_j R_j v'_j,  dv_j = R_jᵀ κ_j φ(k_j)
+// where the sums over i and j within a tile are products of 64×64 that are 0 above the diagonal.
+#pragma once
+
+#include "flare/problem.hpp"
+
+namespace flr::cuda::causal {
+
+using flare::GradOf;
+using flare::Heads;
+
+inline constexpr int tile = 64, threads = 128;
+/// Channels of the widest head.
+inline constexpr int most_width = 64;
+
+template <class T>
+struct Problem {
+  index_t B = 0, H = 0, N = 0;
+  int E = 0, D = 0;
+  bool normalize = false;
+  float scale = 1, epsilon = 0;
+  Feature feature = Feature::identity;
+  index_t segments = 1, segment_tiles = 1;
+  Heads<const T> q, k, v, dy;
+  bool q_packed = false, k_packed = false, v_packed = false, dy_packed = false;
+  const std::uint8_t* keep = nullptr;
+  index_t keep_batch = 0;
+  /// [B,H,N]: g = inverse · dy, and `rest` for the column of ones. Null: g = scale · dy.
+  const float *inverse = nullptr, *rest = nullptr;
+
+  unsigned blocks() const { return unsigned(B * H * segments); }
+};
+
+/// Columns of v': a whole fragment more than v has.
+constexpr int values_width(int W) {
+  return W + 8;
+}
+/// Numbers of one state.
+constexpr index_t state_size(int W) {
+  return index_t{W} * values_width(W);
+}
+
+/// What every segment starts from, [B,H,segments,W,W+8]: S, or with `backward` R.
+template <class T, int W>
+void make_states(const Problem<T>&, float* states, bool backward);
+
+template <class T>
+void forward(const Problem<T>&, const Heads<T>& y, float* d);
+/// inverse = 1/d and rest = −(dy·y)/d for every token.
+template <class T>
+void coefficients(const Problem<T>&, const Heads<const T>& y, const float* d, float* inverse, float* rest);
+template <class T>
+void backward_query(const Problem<T>&, const GradOf<T>& dq);
+template <class T>
+void backward_key(const Problem<T>&, const GradOf<T>& dk, const GradOf<T>& dv);
+
+/// Calls f.template operator()<W>() for the width that heads of E and D channels are padded to.
+template <class F>
+void with_padded_width(int E, int D, F f) {
+  const int width = E > D ? E : D;
+  if (width <= 16) return f.template operator()<16>();
+  if (width <= 32) return f.template operator()<32>();
+  return f.template operator()<64>();
+}
+
+}  // namespace flr::cuda::causal
