@@ -42,6 +42,10 @@ struct Backend {
   bool (*supports_causal_linear)(const CausalLinearParams<T>&, std::string* why) = nullptr;
   void (*causal_linear)(const CausalLinearParams<T>&) = nullptr;
   void (*causal_linear_backward)(const CausalLinearBackwardParams<T>&) = nullptr;
+  /// Linear attention without order; null where a backend has none, and may decline.
+  bool (*supports_linear_attention)(const LinearAttentionParams<T>&, std::string* why) = nullptr;
+  void (*linear_attention)(const LinearAttentionParams<T>&) = nullptr;
+  void (*linear_attention_backward)(const LinearAttentionBackwardParams<T>&) = nullptr;
   /// One backward pass for both of FLARE's hops; may decline (null: always), then it is two of sdpa's.
   bool (*supports_flare)(const FlareParams<T>&, std::string* why) = nullptr;
   void (*flare_backward)(const FlareBackwardParams<T>&) = nullptr;
