@@ -13,6 +13,7 @@ __global__ void __launch_bounds__(threads)
                    GradOf<T> dq) {
   extern __shared__ Pair fragments[];
   constexpr int chunks = W / 32;
+  constexpr bool ahead = sizeof(T) * W <= 64;  // what registers have room for
   const Place<W, chunks> at(n);
   fill_fragments<W, Planes>(n, state, true, fragments);
   __syncthreads();
@@ -23,9 +24,13 @@ __global__ void __launch_bounds__(threads)
   const index_t tiles = (n.Nq + tile - 1) / tile;
   Sums<W> sums;
   Stored<T, chunks> next_q, next_dy;
-  next_q.load(q, at, at.split, n.Nq);
-  next_dy.load(dy, at, at.split, n.Nq);
+  const auto load = [&](index_t i) {
+    next_q.load(q, at, i, n.Nq);
+    next_dy.load(dy, at, i, n.Nq);
+  };
+  if (ahead) load(at.split);
   for (index_t i = at.split; i < tiles; i += at.splits) {
+    if (!ahead) load(i);
     Values<chunks> f, g, s = {};
     next_q.values(f);
     next_dy.values(g);
@@ -34,8 +39,7 @@ __global__ void __launch_bounds__(threads)
     for (int r = 0; r < 2; ++r)
 #pragma unroll
       for (int e = 0; e < 8; ++e) x[r][e] = at.of_part(f, r, e);
-    next_q.load(q, at, i + at.splits, n.Nq);
-    next_dy.load(dy, at, i + at.splits, n.Nq);
+    if (ahead) load(i + at.splits);
     add_product<W, Planes>(g, mine, s);
 #pragma unroll
     for (int r = 0; r < 2; ++r) {

@@ -193,8 +193,8 @@ void check_both(const Sizes& n) {
 }  // namespace
 
 TEST_CASE("emulated linear attention: lengths and widths") {
-  for (const index_t N : {1, 31, 33})
-    for (const index_t D : {8, 16, 24, 32, 40, 64}) check_both({1, 3, N, N, D});
+  for (const index_t D : {8, 16, 24, 32, 40, 64}) check_both({1, 3, 33, 31, D});
+  for (const index_t D : {16, 64}) check_both({1, 3, 1, 1, D});
   check_both({2, 5, 20, 70, 16, Feature::elu, true, 64});
   check_both({2, 2, 70, 20, 64, Feature::elu, true, 64});
 }
@@ -202,7 +202,7 @@ TEST_CASE("emulated linear attention: lengths and widths") {
 TEST_CASE("emulated linear attention: several splits and tiles") {
   check_both({1, 2, 1025, 1025, 16});
   check_both({3, 8, 200, 200, 8, Feature::elu, true});
-  check_both({2, 3, 300, 129, 64});
+  check_both({2, 2, 200, 129, 64});
 }
 
 TEST_CASE("emulated linear attention: features") {
