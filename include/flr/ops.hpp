@@ -14,6 +14,7 @@
 #include "flr/ops/gather.hpp"
 #include "flr/ops/instances.hpp"
 #include "flr/ops/linear.hpp"
+#include "flr/ops/linear_attention.hpp"
 #include "flr/ops/losses.hpp"
 #include "flr/ops/map.hpp"
 #include "flr/ops/matmul.hpp"

@@ -14,6 +14,11 @@ __device__ inline float feature(Feature map, float x) {
     case Feature::silu: return x / (1.0f + expf(-x)) + 0.5f;
     case Feature::elu: return x > 0 ? x + 1.0f : expf(x);
     case Feature::sigmoid: return 1.0f / (1.0f + expf(-x));
+    case Feature::tanh: return tanhf(x);
+    case Feature::softplus: return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))) + 1e-6f;
+    case Feature::softsign: return x / (1.0f + fabsf(x));
+    case Feature::exp: return expf(fminf(fmaxf(x, -30.0f), 30.0f));
+    case Feature::gelu: return 0.5f * x * (1.0f + erff(x * 0.70710678f));
   }
   return x;
 }
@@ -32,6 +37,18 @@ __device__ inline float feature_slope(Feature map, float x) {
       const float s = 1.0f / (1.0f + expf(-x));
       return s * (1.0f - s);
     }
+    case Feature::tanh: {
+      const float y = tanhf(x);
+      return 1.0f - y * y;
+    }
+    case Feature::softplus: return 1.0f / (1.0f + expf(-x));
+    case Feature::softsign: {
+      const float a = 1.0f / (1.0f + fabsf(x));
+      return a * a;
+    }
+    case Feature::exp: return fabsf(x) < 30.0f ? expf(x) : 0.0f;
+    case Feature::gelu:
+      return 0.5f * (1.0f + erff(x * 0.70710678f)) + x * 0.39894228f * expf(-0.5f * x * x);
   }
   return 1.0f;
 }

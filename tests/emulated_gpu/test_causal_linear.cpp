@@ -6,6 +6,7 @@
 #include <random>
 
 #include "causal_linear/entries.hpp"
+#include "features.hpp"
 
 namespace {
 
@@ -16,23 +17,6 @@ struct Sizes {
   Feature feature = Feature::elu;
   bool normalize = true, hide = false;
 };
-
-double feature(Feature map, double x) {
-  switch (map) {
-    case Feature::identity: return x;
-    case Feature::relu: return std::max(x, 0.0);
-    case Feature::relu_squared: return std::max(x, 0.0) * std::max(x, 0.0);
-    case Feature::silu: return x / (1 + std::exp(-x)) + 0.5;
-    case Feature::elu: return x > 0 ? x + 1 : std::exp(x);
-    case Feature::sigmoid: return 1 / (1 + std::exp(-x));
-  }
-  return x;
-}
-/// By a difference: nothing of the kernels' formulas.
-double slope(Feature map, double x) {
-  const double h = 1e-6;
-  return (feature(map, x + h) - feature(map, x - h)) / (2 * h);
-}
 
 /// Tokens as a network has them, [B,N,H,width].
 struct Tokens {

@@ -1,19 +1,10 @@
 // What causal linear attention asks of a backend (ops/causal_linear.hpp).
 #pragma once
 
+#include "flr/core/feature.hpp"
 #include "flr/core/params.hpp"
 
 namespace flr {
-
-/// Feature maps that act element by element and that linear attention's kernels apply on the way.
-enum class Feature : unsigned char {
-  identity,
-  relu,          ///< max(x, 0)
-  relu_squared,  ///< max(x, 0)²
-  silu,          ///< x σ(x) + ½
-  elu,           ///< elu(x) + 1
-  sigmoid,
-};
 
 /// Causal linear attention, with φ the feature map and κ_j whether key j is kept:
 ///   o_i = Σ_{j≤i} κ_j (φ(q_i)·φ(k_j)) v_j,   y_i = scale · o_i,

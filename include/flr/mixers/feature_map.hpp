@@ -57,6 +57,11 @@ inline std::optional<Feature> fused_feature(FeatureMap map) {
     case FeatureMap::silu: return Feature::silu;
     case FeatureMap::elu: return Feature::elu;
     case FeatureMap::sigmoid: return Feature::sigmoid;
+    case FeatureMap::tanh: return Feature::tanh;
+    case FeatureMap::softplus: return Feature::softplus;
+    case FeatureMap::softsign: return Feature::softsign;
+    case FeatureMap::exp: return Feature::exp;
+    case FeatureMap::gelu: return Feature::gelu;
     default: return std::nullopt;
   }
 }

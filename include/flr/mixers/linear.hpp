@@ -10,6 +10,7 @@
 namespace flr::mixers {
 
 /// Features of queries and keys [B,H,N,E], v [B,H,N,D] → [B,H,N,D]. `keep` [B or 1,N] hides padding.
+/// Where the backend has one operation for it (ops/linear_attention.hpp), it takes that.
 template <Floating T>
 Tensor<T> linear_attention(const Tensor<T>& q, const Tensor<T>& k_in, const Tensor<T>& v,
                            const Tensor<std::uint8_t>& keep = {}, double epsilon = 1e-6) {
@@ -17,6 +18,10 @@ Tensor<T> linear_attention(const Tensor<T>& q, const Tensor<T>& k_in, const Tens
             k_in.size(2) == v.size(2),
         "[linear_attention] expected features of q and k [B,H,N,E] and v [B,H,N,D]; got {}, {} and {}",
         q.shape(), k_in.shape(), v.shape());
+  if (k_in.shape() == v.shape() && q.size(0) == v.size(0) && q.size(1) == v.size(1)) {
+    const Tensor<T> y = fused_linear_attention(q, k_in, v, {.epsilon = epsilon, .keep = keep});
+    if (y.defined()) return y;
+  }
   const Tensor<T> k = nn::hide_padding("linear_attention", k_in, keep);
   const Tensor<T> y = matmul(q, matmul(transpose(k, -1, -2), v));
   const Tensor<T> weight = matmul(q, transpose(sum(k, {2}, true), -1, -2));
@@ -33,7 +38,7 @@ struct LinearAttentionOptions {
 };
 
 /// qkv_proj: C → 3C; features of q and k; linear attention, in float for activations in bf16 (but
-/// for the causal one where a backend has it as one operation: that sums in float); out_proj: C → C.
+/// where a backend has it as one operation: that sums in float); out_proj: C → C.
 template <Floating T>
 class LinearAttention : public nn::Module<T> {
  public:
@@ -68,13 +73,14 @@ class LinearAttention : public nn::Module<T> {
   }
 
  private:
-  /// Causal attention and its features as one operation; undefined where there is none.
+  /// Attention and its features as one operation; undefined where there is none.
   template <Floating A>
   Tensor<A> in_one(const Tensor<A>& qkv, nn::QkvLayout layout,
                    const Tensor<std::uint8_t>& keep) const {
     const std::optional<Feature> feature = fused_feature(o_.kernel);
-    if (!o_.causal || rotary_ || o_.norm_q || o_.norm_k || !feature) return {};
+    if (rotary_ || o_.norm_q || o_.norm_k || !feature) return {};
     const auto [q, k, v] = nn::split_qkv(qkv, o_.heads, layout);
+    if (!o_.causal) return fused_linear_attention(q, k, v, {.feature = *feature, .keep = keep});
     return causal_linear<A>(q, k, v, {.normalize = true, .feature = *feature, .keep = keep});
   }
   template <Floating A>

@@ -1,0 +1,57 @@
+// Forward, first pass: S = Σ κ φ(k) vᵀ and z = Σ κ φ(k), a part for every split of the tokens.
+#include "linear_attention/launch.cuh"
+
+namespace flr::cuda::linear_attention {
+namespace {
+
+template <class T, int W, int Planes>
+__global__ void __launch_bounds__(threads) states_kernel(Keys<T> p, float* parts) {
+  constexpr int chunks = W / 32;
+  const Place<W, chunks> at(p.n);
+  if (!at.group_exists) return;
+  const index_t N = p.n.Nk, tiles = (N + tile - 1) / tile;
+  Sums<W> sums;
+  Stored<T, chunks> next_k, next_v;
+  next_k.load(p.k, at, at.split, N);
+  next_v.load(p.v, at, at.split, N);
+  for (index_t i = at.split; i < tiles; i += at.splits) {
+    Values<chunks> k, v;
+    next_k.values(k);
+    next_v.values(v);
+    next_k.load(p.k, at, i + at.splits, N);
+    next_v.load(p.v, at, i + at.splits, N);
+    float f[2][8];
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const index_t token = at.token(i, r);
+      const bool kept = token < N && (!p.keep || p.keep[at.b * p.keep_batch + token]);
+#pragma unroll
+      for (int e = 0; e < 8; ++e) f[r][e] = at.of_part(k, r, e);
+      features(p.n.feature, f[r]);
+#pragma unroll
+      for (int e = 0; e < 8; ++e) {
+        f[r][e] = kept ? f[r][e] : 0.0f;
+        sums.last[e] += f[r][e];
+      }
+    }
+    sums.template add<Planes>(f, v);
+  }
+  sums.write(p.n, at, parts);
+}
+
+}  // namespace
+
+template <class T>
+void key_states(const Keys<T>& p, float* state) {
+  with_width<T>(p.n.D, [&]<int W, int Planes>() {
+    const Grid grid = grid_of(states_kernel<T, W, Planes>, p.n, p.n.Nk, W / 32, 0);
+    const Scratch<float> parts(p.n.B * p.n.H * grid.splits * p.n.state());
+    states_kernel<T, W, Planes><<<grid.blocks, threads, 0, stream()>>>(p, parts);
+    check_launch("linear_attention_states");
+    merge_states(p.n, parts, grid.splits, state);
+  });
+}
+template void key_states(const Keys<float>&, float*);
+template void key_states(const Keys<bf16>&, float*);
+
+}  // namespace flr::cuda::linear_attention

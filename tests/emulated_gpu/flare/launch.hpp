@@ -1,0 +1,15 @@
+// In place of kernels/flare/launch.hpp: a chip of few multiprocessors, one block on each.
+#pragma once
+
+#include "flare/problem.hpp"
+
+namespace flr::cuda::flare {
+
+template <class Kernel>
+unsigned resident_blocks(Kernel*, int, int, index_t others, index_t most) {
+  const index_t fits = multiprocessors() / (others > 0 ? others : 1);
+  const index_t blocks = fits < most ? fits : most;
+  return static_cast<unsigned>(blocks > 0 ? blocks : 1);
+}
+
+}  // namespace flr::cuda::flare

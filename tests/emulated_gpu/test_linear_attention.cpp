@@ -1,0 +1,208 @@
+// kernels/linear_attention as it stands there, on emulated warps, against plain sums in double.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <random>
+
+#include "features.hpp"
+#include "flr/core/precision.hpp"
+#include "linear_attention/entries.hpp"
+
+namespace {
+
+using namespace flr;
+
+struct Sizes {
+  index_t B, H, Nq, Nk, D;
+  Feature feature = Feature::elu;
+  bool hide = false;
+  index_t gap = 0;  ///< between the rows of tokens
+  index_t row() const { return H * D + gap; }
+  HeadStrides strides(index_t N) const { return {N * row(), D, row()}; }
+  std::size_t at(index_t N, index_t b, index_t h, index_t n, index_t c) const {
+    return std::size_t((b * N + n) * row() + h * D + c);
+  }
+};
+
+template <class T>
+struct Call {
+  Sizes n;
+  std::vector<T> q, k, v, dy;
+  std::vector<std::uint8_t> keep;
+  double epsilon = 1e-3;
+
+  explicit Call(const Sizes& sizes) : n(sizes) {
+    std::mt19937 random(3);
+    std::normal_distribution<float> normal;
+    const auto draw = [&](std::vector<T>& x, index_t N, float mean) {
+      for (index_t i = 0; i < n.B * N * n.row(); ++i) x.emplace_back(mean + normal(random));
+    };
+    // A mean keeps denominators of signed features away from 0.
+    draw(q, n.Nq, 1), draw(k, n.Nk, 1), draw(v, n.Nk, 0), draw(dy, n.Nq, 0);
+    for (index_t i = 0; i < n.B * n.Nk; ++i) keep.push_back(i % 5 != 1);
+  }
+};
+
+struct Reference {
+  std::vector<double> y, dq, dk, dv;
+};
+
+template <class T>
+Reference by_sums(const Call<T>& c) {
+  const Sizes& n = c.n;
+  const auto D = std::size_t(n.D);
+  Reference out{std::vector<double>(c.q.size()), std::vector<double>(c.q.size()),
+                std::vector<double>(c.k.size()), std::vector<double>(c.k.size())};
+  for (index_t b = 0; b < n.B; ++b)
+    for (index_t h = 0; h < n.H; ++h) {
+      std::vector<double> S(D * D), z(D), R(D * D), w(D), f(D);
+      const auto kept = [&](index_t j) { return !n.hide || c.keep[std::size_t(b * n.Nk + j)]; };
+      const auto each = [&](auto body) {
+        for (std::size_t i = 0; i < D; ++i) body(i);
+      };
+      for (index_t j = 0; j < n.Nk; ++j) {
+        if (!kept(j)) continue;
+        const std::size_t at = n.at(n.Nk, b, h, j, 0);
+        each([&](std::size_t i) {
+          const double x = feature(n.feature, float(c.k[at + i]));
+          z[i] += x;
+          each([&](std::size_t d) { S[i * D + d] += x * float(c.v[at + d]); });
+        });
+      }
+      for (index_t j = 0; j < n.Nq; ++j) {
+        const std::size_t at = n.at(n.Nq, b, h, j, 0);
+        double weight = c.epsilon, along = 0;
+        each([&](std::size_t i) { f[i] = feature(n.feature, float(c.q[at + i])), weight += f[i] * z[i]; });
+        each([&](std::size_t d) {
+          double o = 0;
+          each([&](std::size_t i) { o += f[i] * S[i * D + d]; });
+          out.y[at + d] = o / weight;
+          along += o / weight * float(c.dy[at + d]);
+        });
+        each([&](std::size_t i) {
+          double g = -along * z[i];
+          each([&](std::size_t d) {
+            g += S[i * D + d] * float(c.dy[at + d]);
+            R[i * D + d] += f[i] * float(c.dy[at + d]) / weight;
+          });
+          w[i] -= f[i] * along / weight;
+          out.dq[at + i] = g / weight * slope(n.feature, float(c.q[at + i]));
+        });
+      }
+      for (index_t j = 0; j < n.Nk; ++j) {
+        if (!kept(j)) continue;
+        const std::size_t at = n.at(n.Nk, b, h, j, 0);
+        each([&](std::size_t i) {
+          double g = w[i];
+          each([&](std::size_t d) {
+            g += R[i * D + d] * float(c.v[at + d]);
+            out.dv[at + d] += feature(n.feature, float(c.k[at + i])) * R[i * D + d];
+          });
+          out.dk[at + i] = g * slope(n.feature, float(c.k[at + i]));
+        });
+      }
+    }
+  return out;
+}
+
+double norm_of(const std::vector<double>& x) {
+  double sum = 0;
+  for (double v : x) sum += v * v;
+  return std::sqrt(sum);
+}
+/// ‖got − expected − offset‖ over the channels of heads, relative to what is expected, or to a tenth
+/// of `largest`. Between the rows nothing may have changed.
+template <class T>
+double deviation(const Sizes& n, const std::vector<T>& got, const std::vector<double>& expected,
+                 double offset, double largest) {
+  double difference = 0;
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    if (index_t(i) % n.row() >= n.H * n.D) {
+      CHECK(float(got[i]) == 1.0f);
+      continue;
+    }
+    const double d = double(float(got[i])) - expected[i] - offset;
+    difference += d * d;
+  }
+  const double scale = std::hypot(norm_of(expected), offset * std::sqrt(double(got.size())));
+  return std::sqrt(difference) / std::max(scale, 0.1 * largest);
+}
+
+template <class T>
+void check_call(const Sizes& n, double allowed) {
+  CAPTURE(n.B);
+  CAPTURE(n.H);
+  CAPTURE(n.Nq);
+  CAPTURE(n.Nk);
+  CAPTURE(n.D);
+  CAPTURE(int(n.feature));
+  CAPTURE(n.hide);
+  Call<T> c(n);
+  const Reference expected = by_sums(c);
+  // Ones: gradients of keys are added to them, and what lies between rows stays.
+  std::vector<T> y(c.q.size(), T(1.0f)), dq(y), dk(c.k.size(), T(1.0f)), dv(dk);
+  std::vector<float> state(std::size_t(n.B * n.H * n.D * (n.D + 1)), NAN);
+  LinearAttentionParams<T> p;
+  p.B = n.B, p.H = n.H, p.Nq = n.Nq, p.Nk = n.Nk, p.D = n.D;
+  p.feature = n.feature, p.epsilon = float(c.epsilon);
+  p.q = c.q.data(), p.k = c.k.data(), p.v = c.v.data(), p.y = y.data(), p.state = state.data();
+  p.qs = p.ys = n.strides(n.Nq), p.ks = p.vs = n.strides(n.Nk);
+  if (n.hide) p.keep = c.keep.data(), p.keep_batch = n.Nk;
+  std::string why;
+  REQUIRE(cuda::linear_attention_fits(p, &why));
+  cuda::linear_attention_passes(p);
+  LinearAttentionBackwardParams<T> b;
+  b.f = p, b.dy = c.dy.data(), b.dys = n.strides(n.Nq);
+  b.dq = dq.data(), b.dk = dk.data(), b.dv = dv.data();
+  b.dqs = n.strides(n.Nq), b.dks = b.dvs = n.strides(n.Nk);
+  b.dq_mode = b.dv_mode = GradMode::overwrite, b.dk_mode = GradMode::accumulate;
+  cuda::linear_attention_backward_passes(b);
+  const double largest = norm_of(expected.dv);
+  CHECK(deviation(n, y, expected.y, 0, 0) < allowed);
+  CHECK(deviation(n, dq, expected.dq, 0, largest) < allowed);
+  CHECK(deviation(n, dk, expected.dk, 1, largest) < allowed);
+  CHECK(deviation(n, dv, expected.dv, 0, 0) < allowed);
+}
+
+void check_both(const Sizes& n) {
+  check_call<float>(n, 3e-6);
+  check_call<bf16>(n, 1.5e-2);
+}
+
+}  // namespace
+
+TEST_CASE("emulated linear attention: lengths and widths") {
+  for (const index_t D : {8, 16, 24, 32, 40, 64}) check_both({1, 3, 33, 31, D});
+  for (const index_t D : {16, 64}) check_both({1, 3, 1, 1, D});
+  check_both({2, 5, 20, 70, 16, Feature::elu, true, 64});
+  check_both({2, 2, 70, 20, 64, Feature::elu, true, 64});
+}
+
+TEST_CASE("emulated linear attention: several splits and tiles") {
+  check_both({1, 2, 1025, 1025, 16});
+  check_both({3, 8, 200, 200, 8, Feature::elu, true});
+  check_both({2, 2, 200, 129, 64});
+}
+
+TEST_CASE("emulated linear attention: features") {
+  for (int f = 0; f <= int(Feature::gelu); ++f) check_both({1, 2, 40, 40, 16, Feature(f), true});
+}
+
+TEST_CASE("emulated linear attention: products of tf32 are better than tf32's") {
+  set_matmul_precision(MatmulPrecision::tf32);
+  check_call<float>({1, 2, 100, 100, 16}, 5e-5);
+  set_matmul_precision(MatmulPrecision::fp32);
+}
+
+TEST_CASE("emulated linear attention: refuses widths and addresses that it cannot load") {
+  std::vector<float> x(100);
+  LinearAttentionParams<float> p;
+  p.B = p.H = p.Nq = p.Nk = 1, p.D = 12;
+  p.q = p.k = p.v = x.data();
+  std::string why;
+  CHECK(!cuda::linear_attention_fits(p, &why));
+  CHECK(why == "expected heads of 8, 16 … 64 channels; got 12");
+  p.D = 8, p.ks.row = 9;
+  CHECK(!cuda::linear_attention_fits(p, &why));
+  CHECK(why == "expected rows aligned to 16 bytes");
+}
