@@ -10,9 +10,15 @@
 namespace flr::mixers {
 
 /// Features of queries and keys [B,H,N,E], v [B,H,N,D] → [B,H,N,D]. `keep` [B or 1,N] hides padding.
+/// bf16 is computed in float: S and z are sums over all tokens.
 template <Floating T>
 Tensor<T> linear_attention(const Tensor<T>& q, const Tensor<T>& k_in, const Tensor<T>& v,
                            const Tensor<std::uint8_t>& keep = {}, double epsilon = 1e-6) {
+  using C = compute_t<T>;
+  if constexpr (!std::same_as<T, C>)
+    return linear_attention(q.template to<C>(), k_in.template to<C>(), v.template to<C>(), keep,
+                            epsilon)
+        .template to<T>();
   check(q.rank() == 4 && k_in.rank() == 4 && v.rank() == 4 && q.size(3) == k_in.size(3) &&
             k_in.size(2) == v.size(2),
         "[linear_attention] expected features of q and k [B,H,N,E] and v [B,H,N,D]; got {}, {} and {}",
