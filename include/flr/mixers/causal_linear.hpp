@@ -41,35 +41,6 @@ Tensor<T> without_ones(const Tensor<T>& y, const CausalLinearOptions& o) {
   return map(_1 / (_2 + o.epsilon), slice(y, 3, 0, d), slice(y, 3, d, d + 1));
 }
 
-template <Floating T>
-Tensor<T> causal_linear_in_chunks(const Tensor<T>& q_in, const Tensor<T>& k_in,
-                                  const Tensor<T>& v_in, const CausalLinearOptions& options,
-                                  CausalLinearState<T>* state) {
-  check(q_in.rank() == 4 && q_in.shape() == k_in.shape() && v_in.rank() == 4 &&
-            v_in.size(2) == q_in.size(2),
-        "[causal_linear] expected q and k [B,H,N,E] and v [B,H,N,D]; got {}, {} and {}", q_in.shape(),
-        k_in.shape(), v_in.shape());
-  check(options.chunk > 0, "[causal_linear] expected a positive chunk, got {}", options.chunk);
-  const index_t tokens = q_in.size(2);
-  if (tokens == 0) return v_in;
-  const index_t c = std::min(options.chunk, tokens);
-  const Tensor<T> q = to_chunks(q_in, c), k = to_chunks(k_in, c);
-  const Tensor<T> v = to_chunks(with_ones(v_in, options.normalize), c);
-
-  const Tensor<T> sums = matmul(transpose(k, -1, -2), v);  // [B,H,n,E,D]
-  Shape one = sums.shape();
-  one[2] = 1;
-  const bool resumed = state && state->s.defined();
-  const Tensor<T> first = resumed ? unsqueeze(state->s, 2) : zeros<T>(one, q.device());
-  const Tensor<T> prefix = cumsum(concat<T>({first, sums}, 2), 2);  // n + 1: before each, and after
-  const index_t n = sums.size(2);
-  if (state) state->s = squeeze(slice(prefix, 2, n, n + 1), 2);
-
-  const Tensor<T> within = matmul(q, transpose(k, -1, -2)) * lower_triangle<T>(c, q.device());
-  const Tensor<T> y = matmul(within, v) + matmul(q, slice(prefix, 2, 0, n));
-  return without_ones(from_chunks(y, tokens), options);
-}
-
 }  // namespace detail
 
 /// q, k [B,H,N,E], v [B,H,N,D] → [B,H,N,D]. A `state` is where the tokens before these left off (or
@@ -79,13 +50,36 @@ template <Floating T>
 Tensor<T> causal_linear_attention(const Tensor<T>& q_in, const Tensor<T>& k_in,
                                   const Tensor<T>& v_in, const CausalLinearOptions& options = {},
                                   CausalLinearState<compute_t<T>>* state = nullptr) {
+  check(q_in.rank() == 4 && q_in.shape() == k_in.shape() && v_in.rank() == 4 &&
+            v_in.size(2) == q_in.size(2),
+        "[causal_linear] expected q and k [B,H,N,E] and v [B,H,N,D]; got {}, {} and {}", q_in.shape(),
+        k_in.shape(), v_in.shape());
+  check(options.chunk > 0, "[causal_linear] expected a positive chunk, got {}", options.chunk);
+  const index_t tokens = q_in.size(2);
+  if (tokens == 0) return v_in;
+  const index_t c = std::min(options.chunk, tokens);
   using C = compute_t<T>;
-  if constexpr (!std::same_as<T, C>)
+  if constexpr (!std::same_as<T, C>) {
     return causal_linear_attention(q_in.template to<C>(), k_in.template to<C>(),
                                    v_in.template to<C>(), options, state)
         .template to<T>();
-  else
-    return detail::causal_linear_in_chunks(q_in, k_in, v_in, options, state);
+  } else {
+    const Tensor<T> q = to_chunks(q_in, c), k = to_chunks(k_in, c);
+    const Tensor<T> v = to_chunks(detail::with_ones(v_in, options.normalize), c);
+
+    const Tensor<T> sums = matmul(transpose(k, -1, -2), v);  // [B,H,n,E,D]
+    Shape one = sums.shape();
+    one[2] = 1;
+    const bool resumed = state && state->s.defined();
+    const Tensor<T> first = resumed ? unsqueeze(state->s, 2) : zeros<T>(one, q.device());
+    const Tensor<T> prefix = cumsum(concat<T>({first, sums}, 2), 2);  // n + 1: before each, and after
+    const index_t n = sums.size(2);
+    if (state) state->s = squeeze(slice(prefix, 2, n, n + 1), 2);
+
+    const Tensor<T> within = matmul(q, transpose(k, -1, -2)) * lower_triangle<T>(c, q.device());
+    const Tensor<T> y = matmul(within, v) + matmul(q, slice(prefix, 2, 0, n));
+    return detail::without_ones(from_chunks(y, tokens), options);
+  }
 }
 
 /// One token: q, k [B,H,1,E], v [B,H,1,D] → [B,H,1,D]. Time and memory do not depend on how many
