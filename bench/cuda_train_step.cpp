@@ -1,14 +1,14 @@
 // One training step of FLARE on the GPU: forward, relative L2, backward, clipping to 1, AdamW; as one
-// CUDA graph (flr) and as plain calls (flr-plain). The peer is bench/peer/cuda_train_step.py.
-#include "cuda_bench.hpp"
+// CUDA graph (flr) and as plain calls (flr-plain). What the step must do at least is counted by
+// step_work.hpp. The peer is bench/peer/cuda_train_step.py.
 #include "flr/core/precision.hpp"
+#include "step_work.hpp"
 
 namespace {
 
 using namespace flr;
+using bench::Precision;
 using models::Recompute;
-
-enum class Precision { fp32, tf32, bf16 };
 
 struct Configuration {
   const char* name;
@@ -18,14 +18,23 @@ struct Configuration {
   std::vector<Recompute> recompute = {Recompute::none};
 };
 
-const char* name_of(Precision p) {
-  return p == Precision::fp32 ? "fp32" : p == Precision::tf32 ? "tf32" : "bf16";
+/// Both hops of every block, beside the matrices.
+bench::Work least_work(const models::Flare<float>& model, const models::FlareOptions& o,
+                       const Configuration& c, Precision precision) {
+  const auto tokens = static_cast<double>(c.B * c.N), blocks = static_cast<double>(o.blocks);
+  const auto channels = static_cast<double>(o.channels), latents = static_cast<double>(o.latents);
+  return bench::StepWork(precision)
+      .model(model, tokens)
+      .flare(blocks * tokens * latents * static_cast<double>(o.heads),
+             channels / static_cast<double>(o.heads))
+      .blocks(blocks, tokens, channels)
+      .work();
 }
 
 void run(bench::Report& report, const Configuration& c, Precision precision, Recompute recompute,
          bool capture) {
-  const std::string shape = fmt::format("{} {} B{} N{} C64 L8 H{} M{}", c.name, name_of(precision),
-                                        c.B, c.N, c.heads, c.latents);
+  const std::string shape = fmt::format("{} {} B{} N{} C64 L8 H{} M{}", c.name,
+                                        bench::name_of(precision), c.B, c.N, c.heads, c.latents);
   if (!report.wanted("train_step", shape)) return;
   set_matmul_precision(precision == Precision::tf32 ? MatmulPrecision::tf32 : MatmulPrecision::fp32);
   manual_seed(0);
@@ -60,7 +69,7 @@ void run(bench::Report& report, const Configuration& c, Precision precision, Rec
   if (recompute == Recompute::mlp) impl += "-again-mlp";
   if (recompute == Recompute::block) impl += "-again-block";
   for (int i = 0; i < 3; ++i) once();  // the third is captured
-  report.time("train_step", shape, {}, once, impl);
+  report.time("train_step", shape, least_work(model, o, c, precision), once, impl);
   if (capture != step.captured()) fmt::print(stderr, "{}: the step was not captured\n", shape);
 }
 

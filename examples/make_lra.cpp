@@ -1,7 +1,7 @@
 // make_lra TASK: the Long Range Arena and reasoning tasks that are generated, as files for lra.
 //
 //   make_lra listops --out data/lra                           96,000 + 2,000 + 2,000 expressions
-//   make_lra pathfinder32 --out data/lra --calibrated         200,000 images
+//   make_lra pathfinder32 --out data/lra                      200,000 images
 //   make_lra sudoku --puzzles sudoku.csv --out data/lra
 //
 // The last line says what was made: `wrote data/lra: listops, 96000 + 2000 + 2000 samples of length
@@ -49,14 +49,17 @@ std::optional<Options> parse(int argc, char** argv) {
                  "split 90:10)");
   app.add_option("--train", o.train, "Training samples (listops: 96000, mta: 1000000)");
   app.add_option("--dev", o.dev, "Dev samples (listops: 2000, mta: 1000)");
-  app.add_option("--test", o.test, "Test samples (listops: 2000), or test puzzles (sudoku: all others)");
+  app.add_option("--test", o.test,
+                 "Test samples (listops: 2000), or test puzzles (sudoku: all others)");
   app.add_option("--seed", o.seed, "Seed; the published ones unless given");
   app.add_flag("--legacy", o.legacy,
                "quotient_relation and match3 as published: no colours in the input; copies of one "
                "draw in both splits");
-  app.add_flag("--calibrated", o.calibrated,
-               "pathfinder: distractors and contrast as real images have them, not as documented");
-  app.add_option("--distractors", o.distractors, "pathfinder: short curves in an image");
+  app.add_flag(
+      "--calibrated", o.calibrated,
+      "pathfinder128: distractors and contrast as real images have them, not as documented");
+  app.add_option("--distractors", o.distractors,
+                 "pathfinder: short curves to try in an image; not all of them find room");
   app.add_option("--snake_contrast", o.snake_contrast, "pathfinder: contrast of all curves");
   app.add_option("--paddle_contrast", o.paddle_contrast, "pathfinder: times this for long curves");
   app.add_option("--puzzles", o.puzzles, "sudoku: csv file with the columns question and answer");
@@ -84,8 +87,8 @@ std::optional<Options> parse(int argc, char** argv) {
   only("pathfinder and the compositional tasks", !listops && !mta && !sudoku, {"--samples"});
   only("listops and mta", listops || mta, {"--train", "--dev"});
   only("listops and sudoku", listops || sudoku, {"--test"});
-  only("pathfinder", pathfinder,
-       {"--calibrated", "--distractors", "--snake_contrast", "--paddle_contrast"});
+  only("pathfinder128", o.task == "pathfinder128", {"--calibrated"});
+  only("pathfinder", pathfinder, {"--distractors", "--snake_contrast", "--paddle_contrast"});
   only("sudoku", sudoku, {"--puzzles", "--train_puzzles", "--augmentations"});
   only("quotient_relation and match3", o.task == "quotient_relation" || o.task == "match3",
        {"--legacy"});
@@ -127,7 +130,7 @@ Written make_pathfinder(const Options& o, index_t side) {
   if (o.paddle_contrast) recipe.paddle_contrast = *o.paddle_contrast;
   const index_t samples = o.samples ? o.samples : 200'000, tenth = samples / 10;
   check(tenth >= 1, "expected at least 10 samples; got {}", samples);
-  fmt::print("{} distractors, snake contrast {}, paddle contrast {}\n", recipe.distractors,
+  fmt::print("{} distractors tried, snake contrast {}, paddle contrast {}\n", recipe.distractors,
              recipe.snake_contrast, recipe.paddle_contrast);
   // A split at a time: a whole set of 128 x 128 pixels takes 3 GB.
   const index_t train = samples - 2 * tenth;

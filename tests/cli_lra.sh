@@ -56,6 +56,8 @@ restarts_alike() {
   done
 }
 restarts_alike toy again --steps 40 --attn_drop 0.1 --proj_drop 0.1 --emb_drop 0.1 --cls_drop 0.1
+restarts_alike toy packed --steps 40 --model_type luna --qk_norm true
+grep -q "8 packed tokens" log || complain "the number of luna's packed tokens is not shown"
 recursive=(--trm true --trm_N_steps 4 --trm_n 1 --trm_T 2)
 restarts_alike toy_tokens recursive --steps 50 "${recursive[@]}"  # checkpoints in the middle of 4
 "$lra" "${train[@]}" --steps 100000 --exp_name stopped >log 2>err &
@@ -106,6 +108,8 @@ refuses "--pool: expected one of mean" "${train[@]}" --pool sum
 refuses "takes no class token" "${train[@]}" --trm true --pool cls
 refuses "takes no class token" --train true --task toy_tokens "${small[@]}" --pool cls
 refuses "learned or sinusoid" "${train[@]}" --model_type cosformer --pos_embed rope
+refuses "luna has no dropout" "${train[@]}" --model_type luna --proj_drop 0.1
+refuses "carry packed tokens" "${train[@]}" --model_type luna --recompute true
 refuses "must be 1" "${train[@]}" --trm true --grad_accumulation_steps 2
 refuses "--attn_drop" "${train[@]}" --attn_drop 1
 refuses "no 'swish'" "${train[@]}" --kernel swish

@@ -9,9 +9,9 @@ fail() { echo "$1"; exit 1; }
 out=$("$make_lra" listops --train 20 --dev 5 --test 5 --out a | tail -n 1)
 [ "$out" = "wrote a: listops, 20 + 5 + 5 samples of length 2000" ] || fail "listops: $out"
 [ "$(wc -l <a/basic_train.tsv)" = 21 ] || fail "basic_train.tsv has another number of lines"
-out=$("$make_lra" pathfinder32 --samples 40 --calibrated --threads 1 --out a)
-grep -q "^1 distractors" <<<"$out" || fail "the choice of distractors is not printed: $out"
-"$make_lra" pathfinder32 --samples 40 --calibrated --threads 3 --out b >/dev/null
+out=$("$make_lra" pathfinder32 --samples 40 --threads 1 --out a)
+grep -q "^5 distractors" <<<"$out" || fail "the choice of distractors is not printed: $out"
+"$make_lra" pathfinder32 --samples 40 --threads 3 --out b >/dev/null
 cmp a/lra-pathfinder32.train.npz b/lra-pathfinder32.train.npz || fail "threads change the images"
 for task in function_composition binary_relation quotient_relation match3; do
   out=$("$make_lra" $task --samples 1000 --out a | tail -n 1)
@@ -30,4 +30,5 @@ refuses "cannot be opened" sudoku --puzzles none.csv
 refuses "must not be negative" mta --train -1
 refuses "cannot be made" match3 --out said/x
 refuses "--samples is for pathfinder and the compositional tasks, not for listops" listops --samples 10
+refuses "--calibrated is for pathfinder128, not for pathfinder32" pathfinder32 --calibrated
 refuses "--train is for listops and mta, not for match3" match3 --train 10

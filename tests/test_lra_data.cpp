@@ -144,6 +144,58 @@ TEST_CASE("lra: reviews, as a table and as a folder") {
   CHECK(files.train.lengths == std::vector<index_t>{3, 5, 4});
 }
 
+TEST_CASE("lra: padding of any split is padding") {
+  SequenceSet set;
+  set.tokens = Array(std::vector<std::uint8_t>{1, 2, 3, 1}, {2, 2});
+  set.lengths = {2, 2}, set.labels = {0, 1};
+  set.classes = 2, set.vocabulary = 4;
+  SequenceTask task{"toy", set, set, set};
+  CHECK_FALSE(has_padding(task));
+  task.test.lengths[1] = 1;
+  CHECK(has_padding(task));
+  task.test = set, task.dev.lengths[0] = 0;
+  CHECK(has_padding(task));
+  task.dev = set, task.dev.second = set.tokens, task.dev.second_lengths = {2, 1};
+  CHECK(has_padding(task));
+  CHECK_FALSE(has_padding({"toy", set, set, {}, true}));
+}
+
+TEST_CASE("lra: a blank is no padding") {
+  const Folder folder;
+  SequenceSet set;
+  set.tokens = Array(std::vector<std::uint8_t>{0, 1, 2, 3, 0, 1}, {2, 3});
+  set.lengths = {3, 3}, set.labels = {1, 1, 2, 3, 3, 1}, set.token_labels = true;
+  set.classes = set.vocabulary = 4;
+  SequenceSet without = set;  // of its blanks
+  without.tokens = Array(std::vector<std::uint8_t>{3, 1, 2, 3, 2, 1}, {2, 3});
+  write_sequences(folder.path / "lra-sudoku.train.npz", set);
+  write_sequences(folder.path / "lra-sudoku.dev.npz", without);
+  const SequenceTask task = load_lra("sudoku", folder.path, {.pad_multiple = 4});
+  for (const SequenceSet* split : {&task.train, &task.dev}) {
+    CHECK(split->pad == 4);
+    CHECK(split->vocabulary == 5);
+    CHECK(split->classes == 4);
+  }
+  std::vector<std::int64_t> row(4);
+  task.train.copy_tokens(0, row.data());
+  CHECK(row == std::vector<std::int64_t>{0, 1, 2, 4});
+  task.dev.copy_tokens(1, row.data());
+  CHECK(row == std::vector<std::int64_t>{3, 2, 1, 4});
+  task.train.copy_labels(0, row.data());
+  CHECK(row == std::vector<std::int64_t>{1, 1, 2, ignored_label});
+  const SequenceTask whole = load_lra("sudoku", folder.path, {.pad_multiple = 3});
+  CHECK(whole.train.pad == 0);
+  CHECK(whole.train.vocabulary == 4);
+  // With one byte's ids all taken, tokens are held in two.
+  set.vocabulary = 256;
+  write_sequences(folder.path / "lra-sudoku.train.npz", set);
+  write_sequences(folder.path / "lra-sudoku.dev.npz", set);
+  const SequenceTask wide = load_lra("sudoku", folder.path, {.pad_multiple = 4});
+  CHECK(wide.dev.pad == 256);
+  wide.dev.copy_tokens(1, row.data());
+  CHECK(row == std::vector<std::int64_t>{3, 0, 1, 256});
+}
+
 TEST_CASE("lra: pairs of documents") {
   const Folder folder;
   for (const char* split : {"train", "eval", "test"})

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <set>
 
 #include "flr/core/parallel.hpp"
@@ -43,17 +44,9 @@ double share_of(const std::vector<std::int32_t>& labels, std::int32_t value) {
   return static_cast<double>(std::ranges::count(labels, value)) / static_cast<double>(counted);
 }
 
-struct Brightness {
-  double mean = 0, bright = 0, connected = 0;  // gray mean, share of pixels > 60, share of label 1
-};
-
-Brightness brightness(std::span<const std::uint8_t> pixels,
-                      const std::vector<std::int32_t>& labels) {
-  Brightness b;
-  const auto n = static_cast<double>(pixels.size());
-  for (auto p : pixels) b.mean += p / n, b.bright += (p > 60) / n;
-  b.connected = share_of(labels, 1);
-  return b;
+double share_above_60(std::span<const std::uint8_t> pixels) {
+  return static_cast<double>(std::ranges::count_if(pixels, [](int p) { return p > 60; })) /
+         static_cast<double>(pixels.size());
 }
 
 }  // namespace
@@ -163,20 +156,51 @@ TEST_CASE("pathfinder: 32 x 32 images against those of the original generator") 
     for (std::size_t p = 1; p < record; ++p)
       pixels.push_back(static_cast<std::uint8_t>(real[i * record + p]));
   }
-  const SequenceSet ours = generate_pathfinder(pathfinder_recipe(32, true), 0, 1500);
+  const SequenceSet ours = generate_pathfinder(pathfinder_recipe(32), 0, 1500);
   const auto our_pixels = ours.tokens.as<std::uint8_t>();
-  const Brightness a = brightness(our_pixels, ours.labels), b = brightness(pixels, labels);
-  MESSAGE("gray mean " << a.mean << " against " << b.mean << ", above 60 " << a.bright
-                       << " against " << b.bright << ", connected " << a.connected << " against "
-                       << b.connected);
-  // Not errors of sampling (0.06 and 0.0005): the number of distractors varies there, and is 1
-  // here.
-  CHECK(std::abs(a.mean - b.mean) < 1.0);
-  CHECK(std::abs(a.bright - b.bright) < 0.005);
-  CHECK(std::abs(a.connected - 0.5) < 0.052);
+  CHECK(std::abs(share_of(ours.labels, 1) - share_of(labels, 1)) < 0.073);
 
-  // Isolated paddles to the gray level: which brightnesses a horizontal or vertical paddle has,
-  // relative to a distractor's (255) and to a disc's.
+  // Each number is a mean over images; both sides err.
+  const auto agree = [&](const std::string& what, auto&& of_image) {
+    double mean[2] = {}, square[2] = {};
+    for (std::size_t i = 0; i < 1500; ++i)
+      for (int side = 0; side < 2; ++side) {
+        const std::uint8_t* image = (side ? our_pixels.data() : pixels.data()) + i * 1024;
+        const double value = of_image(image);
+        mean[side] += value / 1500, square[side] += value * value / 1500;
+      }
+    double variance = 0;
+    for (int side = 0; side < 2; ++side)
+      variance += (square[side] - mean[side] * mean[side]) / 1500;
+    MESSAGE(what << ": real " << mean[0] << ", ours " << mean[1] << ", standard error "
+                 << std::sqrt(variance));
+    CHECK(std::abs(mean[0] - mean[1]) < 4 * std::sqrt(variance));
+  };
+  const auto gray = [](const std::uint8_t* image) {
+    return std::accumulate(image, image + 1024, 0.0) / 1024;
+  };
+  agree("gray mean", gray);
+  agree("pixels above 60", [](const std::uint8_t* image) {
+    return static_cast<double>(std::count_if(image, image + 1024, [](int p) { return p > 60; })) /
+           1024;
+  });
+  // The long curves have 16.5 of it and each distractor 2.1: these bounds lie between their
+  // numbers.
+  agree("no distractor", [&](const std::uint8_t* image) { return gray(image) < 17.0; });
+  agree("one at most", [&](const std::uint8_t* image) { return gray(image) < 19.25; });
+  agree("two at most", [&](const std::uint8_t* image) { return gray(image) < 21.5; });
+  // Curves begin to the upper left, so that corner has more of them.
+  for (const std::size_t corner : {0, 16, 512, 528})
+    agree("a quarter", [&](const std::uint8_t* image) {
+      double sum = 0;
+      for (std::size_t y = 0; y < 16; ++y)
+        sum += std::accumulate(image + corner + 32 * y, image + corner + 32 * y + 16, 0.0);
+      return sum / 256;
+    });
+
+  // Isolated paddles to the gray level (that they occur; those of distractors that point left to
+  // right are twice as frequent in the original, for a reason not found): which brightnesses a
+  // horizontal or vertical paddle has, relative to a distractor's (255) and to a disc's.
   const auto count = [](std::span<const std::uint8_t> all, std::initializer_list<int> pattern) {
     int found = 0;
     for (std::size_t i = 0; i + 1024 <= all.size(); i += 1024)
@@ -192,8 +216,8 @@ TEST_CASE("pathfinder: 32 x 32 images against those of the original generator") 
                               std::initializer_list<int>{201, 255, 177},     // a distractor
                               std::initializer_list<int>{156, 198, 138}}) {  // beside a disc
     CAPTURE(*pattern.begin());
-    CHECK(count(pixels, pattern) > 20);
-    CHECK(count(our_pixels, pattern) > 20);
+    CHECK(count(pixels, pattern) > 10);
+    CHECK(count(our_pixels, pattern) > 10);
   }
 }
 
@@ -205,10 +229,9 @@ TEST_CASE("pathfinder: labels and parameters") {
   CHECK(std::ranges::all_of(set.lengths, [](index_t n) { return n == 1024; }));
   PathfinderRecipe none = pathfinder_recipe(32), many = none;
   none.distractors = 0;
-  const double without =
-      brightness(generate_pathfinder(none, 0, 50).tokens.as<std::uint8_t>(), {0}).bright;
-  const double with =
-      brightness(generate_pathfinder(many, 0, 50).tokens.as<std::uint8_t>(), {0}).bright;
+  many.distractors = 20;
+  const double without = share_above_60(generate_pathfinder(none, 0, 50).tokens.as<std::uint8_t>());
+  const double with = share_above_60(generate_pathfinder(many, 0, 50).tokens.as<std::uint8_t>());
   CHECK(with > without + 0.03);
   const SequenceSet large = generate_pathfinder(pathfinder_recipe(128), 0, 4);
   CHECK(large.length() == 16384);

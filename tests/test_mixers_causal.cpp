@@ -161,7 +161,48 @@ TEST_CASE("causal modules: gradients, padding, bf16, streams") {
     for (index_t t = 5; t < 9; ++t) y.push_back(m.step(slice(x, 1, t, t + 1), state));
     CHECK(largest_difference(concat(y, 1), m(x)) < 1e-12);
   }
+  // Keys that know their positions go on counting from call to call.
+  const nn::Rotary<double> rotary(9, 4);
+  const mixers::CausalFlare<double> turned(o, &rotary);
+  const auto x = randn<double>({2, 9, 8});
+  mixers::CausalFlareState<double> state;
+  std::vector<Tensor<double>> y{turned.prefill(slice(x, 1, 0, 4), state),
+                                turned.prefill(slice(x, 1, 4, 6), state)};
+  for (index_t t = 6; t < 9; ++t) y.push_back(turned.step(slice(x, 1, t, t + 1), state));
+  CHECK(largest_difference(concat(y, 1), turned(x)) < 1e-12);
+  CHECK(state.tokens == 9);
+  CHECK_THROWS_WITH_AS(turned.step(slice(x, 1, 0, 1), state), doctest::Contains("the tables hold 9"),
+                       Error);
+  // Padding in a prompt, here behind 3 of 5 tokens, leaves nothing to the tokens that follow.
+  const mixers::CausalFlare<double> plain(o);
+  const auto keep = from_vector(std::vector<std::uint8_t>{1, 1, 1, 0, 0}, {1, 5});
+  mixers::CausalFlareState<double> padded, without;
+  const auto first = plain.prefill(slice(x, 1, 0, 5), padded, keep);
+  CHECK(largest_difference(slice(first, 1, 0, 3).clone(), plain.prefill(slice(x, 1, 0, 3), without)) < 1e-12);
+  for (index_t t = 5; t < 8; ++t)
+    CHECK(largest_difference(plain.step(slice(x, 1, t, t + 1), padded),
+                             plain.step(slice(x, 1, t, t + 1), without)) < 1e-12);
   CHECK_THROWS_WITH_AS(mixers::causal_flare(zeros({2, 3, 4}), zeros({1, 2, 5, 4}), zeros({1, 2, 5, 4}),
                                             {.chunk = 12}),
                        doctest::Contains("power of 2"), Error);
+}
+
+TEST_CASE("linear attention in bf16 sums in float") {
+  manual_seed(48);
+  constexpr index_t n = 3000;  // a sum of as many positive products outgrows 8 bits of mantissa
+  const auto q = rand({1, 2, n, 4}), k = rand({1, 2, n, 4}), v = rand({1, 2, n, 4});
+  const auto bq = q.to<bf16>(), bk = k.to<bf16>(), bv = v.to<bf16>();
+  const auto fq = bq.to<float>(), fk = bk.to<float>(), fv = bv.to<float>();  // rounded, no more than they
+  const auto close = [](const Tensor<bf16>& y, const Tensor<float>& exact) {
+    return largest_difference(y.to<double>(), exact.to<bf16>().to<double>()) == 0;
+  };
+  CHECK(close(mixers::linear_attention(bq, bk, bv), mixers::linear_attention(fq, fk, fv)));
+  const mixers::CausalLinearOptions o{.normalize = true};
+  mixers::CausalLinearState<float> state, exact;  // of float for both
+  CHECK(close(mixers::causal_linear_attention(bq, bk, bv, o, &state),
+              mixers::causal_linear_attention(fq, fk, fv, o, &exact)));
+  const auto last = [](const auto& x) { return slice(x, 2, n - 1, n); };
+  CHECK(close(mixers::causal_linear_step(last(bq), last(bk), last(bv), o, state),
+              mixers::causal_linear_step(last(fq), last(fk), last(fv), o, exact)));
+  CHECK(largest_difference(state.s.to<double>(), exact.s.to<double>()) == 0);
 }

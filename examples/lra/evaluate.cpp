@@ -20,7 +20,7 @@ int evaluate(const Options& o) {
   const bool averaged = fs::exists(checkpoint / "ema.safetensors");
   check(o.weights == "raw" || averaged, "--weights ema: {} keeps no average", checkpoint.string());
 
-  const auto raw = load_model(o, task.train, checkpoint, "raw");
+  const auto raw = load_model(o, task, checkpoint, "raw");
   fmt::print("checkpoint {}\n", checkpoint.string());
   print_summary(o, task, *raw);
   const bool each = task.train.token_labels;
@@ -28,7 +28,7 @@ int evaluate(const Options& o) {
   Scores shown = measure(*raw, task, how, o.evaluation_batch());
   add_scores(scores, "", shown, each);
   if (averaged) {
-    const auto ema = load_model(o, task.train, checkpoint, "ema");
+    const auto ema = load_model(o, task, checkpoint, "ema");
     const Scores of_average = measure(*ema, task, how, o.evaluation_batch());
     add_scores(scores, "ema_", of_average, each);
     if (o.weights == "ema") shown = of_average;

@@ -46,7 +46,8 @@ Flags flags_of(Options& o) {
   add({
       {every, "model_type", &o.model_type,
        "the mixer: transformer, flare, flare_plus_plus, linear, linformer, performer, cosformer, "
-       "linear_no, multilinear, norm_attention, strassen, triple, triple1, quad, third_order, ema"},
+       "linear_no, multilinear, norm_attention, strassen, triple, triple1, quad, third_order, ema, "
+       "luna"},
       {every, "num_blocks", &o.num_blocks, "depth"},
       {every, "channel_dim", &o.channel_dim, "width"},
       {every, "num_heads", &o.num_heads, "heads of attention"},
@@ -75,8 +76,8 @@ Flags flags_of(Options& o) {
       {others, "third_order_method", &o.third_order_method, "third_order: strassen or third_order"},
 
       {residual, "attn_scale", &o.attn_scale, "flare: one, or sqrt: 1/sqrt(D)"},
-      {residual, "num_latents", &o.num_latents, "flare: latent tokens"},
-      {residual, "qk_norm", &o.qk_norm, "flare: normalise latents and keys"},
+      {residual, "num_latents", &o.num_latents, "flare, flare_plus_plus: latent tokens; luna: packed tokens"},
+      {residual, "qk_norm", &o.qk_norm, "flare: normalise latents and keys; luna: queries and keys"},
       {residual, "num_layers_kv_proj", &o.num_layers_kv_proj,
        "residual layers to keys and values; -1: linear"},
       {residual, "num_layers_ffn", &o.num_layers_ffn, "residual layers of each block's MLP"},

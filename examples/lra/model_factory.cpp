@@ -22,14 +22,8 @@ std::optional<Activation> activation(const std::string& name) {
   return {};
 }
 
-bool padded(const data::SequenceSet& set) {
-  const auto shorter = [&](const std::vector<index_t>& lengths) {
-    return std::any_of(lengths.begin(), lengths.end(), [&](index_t n) { return n < set.length(); });
-  };
-  return shorter(set.lengths) || shorter(set.second_lengths);
-}
-
-SequenceOptions sequence_options(const Options& o, const data::SequenceSet& set) {
+SequenceOptions sequence_options(const Options& o, const data::SequenceTask& task) {
+  const data::SequenceSet& set = task.train;
   SequenceOptions s;
   s.vocabulary = set.vocabulary, s.max_length = set.length();
   s.labels = set.classes == 2 ? 1 : set.classes;
@@ -42,7 +36,7 @@ SequenceOptions sequence_options(const Options& o, const data::SequenceSet& set)
            : o.pool == "max" ? models::Pooling::max
                              : models::Pooling::mean;
   // Padding that a model sees, as in the reference, is a word like any other.
-  s.padding = o.mask && padded(set) ? set.pad : -1;
+  s.padding = o.mask && data::has_padding(task) ? set.pad : -1;
   s.positions = o.pos_embed == "rope"  ? models::Positions::rotary
                 : o.pos_embed == "sin" ? models::Positions::sinusoid
                                        : models::Positions::learned;
@@ -70,8 +64,8 @@ SequenceOptions sequence_options(const Options& o, const data::SequenceSet& set)
 }  // namespace
 
 std::unique_ptr<models::SequenceModel<float>> make_model(const Options& o,
-                                                         const data::SequenceSet& set) {
-  const SequenceOptions s = sequence_options(o, set);
+                                                         const data::SequenceTask& task) {
+  const SequenceOptions s = sequence_options(o, task);
   if (!o.trm) return std::make_unique<models::Lra<float>>(s);
   return std::make_unique<models::Trm<float>>(
       s, models::TrmOptions{static_cast<int>(o.trm_N_steps), static_cast<int>(o.trm_n),
@@ -79,10 +73,10 @@ std::unique_ptr<models::SequenceModel<float>> make_model(const Options& o,
 }
 
 std::unique_ptr<models::SequenceModel<float>> load_model(const Options& o,
-                                                         const data::SequenceSet& set,
+                                                         const data::SequenceTask& task,
                                                          const std::filesystem::path& checkpoint,
                                                          const std::string& weights) {
-  auto model = make_model(o, set);
+  auto model = make_model(o, task);
   train::load_weights(checkpoint / (weights == "ema" ? "ema.safetensors" : "model.safetensors"),
                       *model);
   program::place_model(o, *model);

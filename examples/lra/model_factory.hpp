@@ -9,13 +9,13 @@
 
 namespace lra {
 
-/// A freshly initialised model for sequences like these, from the random state.
+/// A freshly initialised model for the sequences of a task, from the random state.
 std::unique_ptr<flr::models::SequenceModel<float>> make_model(const Options& options,
-                                                              const flr::data::SequenceSet& set);
+                                                              const flr::data::SequenceTask& task);
 
 /// The model of a run with the weights of a checkpoint ("raw" or "ema"), on its device.
 std::unique_ptr<flr::models::SequenceModel<float>> load_model(
-    const Options& options, const flr::data::SequenceSet& set,
+    const Options& options, const flr::data::SequenceTask& task,
     const std::filesystem::path& checkpoint, const std::string& weights);
 
 }  // namespace lra

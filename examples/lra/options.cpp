@@ -80,8 +80,10 @@ void print_notes(Options& o, const program::Given& given) {
   note("epochs", o.steps > 0, "--steps counts");
   for (const char* name : {"trm_N_steps", "trm_n", "trm_T"}) note(name, !o.trm, "--trm is false");
   const std::string model = "--model_type is " + o.model_type;
-  for (const char* name : {"attn_scale", "qk_norm"}) note(name, o.model_type != "flare", model);
-  note("num_latents", !o.model_type.starts_with("flare"), model);
+  const bool flare = o.model_type == "flare", luna = o.model_type == "luna";
+  note("attn_scale", !flare, model);
+  note("qk_norm", !flare && !luna, model);
+  note("num_latents", !o.model_type.starts_with("flare") && !luna, model);
   note("data_seed", !o.task.starts_with("toy"), "--task is " + o.task);
   note("linformer_k", o.model_type != "linformer", model);
   note("num_states", o.model_type != "multilinear", model);

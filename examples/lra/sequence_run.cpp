@@ -25,7 +25,7 @@ SequenceRun::SequenceRun(Options& options)
       task_(load_problem(options)),
       how_(inputs_of(options, task_)) {
   manual_seed(static_cast<std::uint64_t>(o_.seed));
-  model_ = make_model(o_, task_.train);
+  model_ = make_model(o_, task_);
   model_->recompute_blocks(o_.recompute);
   if (!o_.load_weights_path.empty()) train::load_weights(o_.load_weights_path, *model_);
   program::place_model(o_, *model_);

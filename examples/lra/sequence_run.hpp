@@ -13,6 +13,8 @@ class SequenceRun final : public program::TrainingRun {
   /// Loads the data and builds everything, which refuses what can be refused; then makes the run's
   /// folder, or for a restart loads its latest checkpoint. The options must outlive it.
   explicit SequenceRun(Options& options);
+  /// Ends the trainer first: its loader may still read the data for a next batch.
+  ~SequenceRun() override { trainer_.reset(); }
 
  protected:
   void fill_folder(const std::filesystem::path& folder) override;

@@ -12,6 +12,8 @@ class PdeRun final : public program::TrainingRun {
   /// Loads the data and builds everything, which refuses what can be refused; then makes the run's
   /// folder, or for a restart loads its latest checkpoint. The options must outlive it.
   explicit PdeRun(Options& options);
+  /// Ends the trainer first: its loader may still read the data for a next batch.
+  ~PdeRun() override { trainer_.reset(); }
 
  protected:
   program::Cadence cadence() const override;

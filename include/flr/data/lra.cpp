@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 
 namespace flr::data {
@@ -40,6 +41,38 @@ void agree(SequenceTask& task) {
       set->tokens = set->tokens.convert(token_type(vocabulary));
       set->second = set->second.convert(token_type(vocabulary));
     }
+  }
+}
+
+// Whether a split has the pad id as a token among its tokens: a blank of Sudoku, a black pixel.
+bool means_something(const SequenceSet& set) {
+  std::vector<std::int64_t> row(static_cast<std::size_t>(set.length()));
+  const auto holds = [&](index_t length) {
+    return std::find(row.begin(), row.begin() + length, set.pad) != row.begin() + length;
+  };
+  for (index_t s = 0; s < set.samples(); ++s) {
+    set.copy_tokens(s, row.data());
+    if (holds(set.lengths[static_cast<std::size_t>(s)])) return true;
+    if (!set.paired()) continue;
+    set.copy_second(s, row.data());
+    if (holds(set.second_lengths[static_cast<std::size_t>(s)])) return true;
+  }
+  return false;
+}
+
+/// Pads all splits to the next multiple, with an id of its own where the task's means something.
+void pad_splits(SequenceTask& task, index_t multiple) {
+  const std::array<SequenceSet*, 3> splits{&task.train, &task.dev, &task.test};
+  const bool taken = task.train.length() % multiple != 0 &&
+                     std::ranges::any_of(splits, [](auto* set) { return means_something(*set); });
+  for (SequenceSet* set : splits) {
+    if (set->samples() == 0) continue;
+    if (taken) {
+      set->pad = set->vocabulary++;
+      set->tokens = set->tokens.convert(token_type(set->vocabulary));
+      set->second = set->second.convert(token_type(set->vocabulary));
+    }
+    *set = padded(std::move(*set), multiple);
   }
 }
 
@@ -172,9 +205,10 @@ SequenceTask load_lra(const std::string& name, const std::filesystem::path& fold
   task.name = name;
   if (!load_npz(task, folder) && !(entry->load && entry->load(task, folder, options)))
     refuse(*entry, folder);
-  for (SequenceSet* set : {&task.train, &task.dev, &task.test})
-    if (set->samples() > 0) *set = padded(std::move(*set), options.pad_multiple);
+  check(options.pad_multiple >= 1, "[lra] expected to pad to a multiple of at least 1; got {}",
+        options.pad_multiple);
   agree(task);
+  pad_splits(task, options.pad_multiple);
   return task;
 }
 

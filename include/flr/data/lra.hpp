@@ -12,7 +12,9 @@ namespace flr::data {
 
 struct LraOptions {
   index_t length = 0;  ///< tokens kept of a longer text; 0: the task's (text 1000, retrieval 4000)
-  index_t pad_multiple = 1;  ///< pads further, to a multiple; 128 as the processed sets have it
+  /// Pads further, to a multiple; 128 as the processed sets have it. A task whose pad id is a token
+  /// (Sudoku's blanks, black pixels) is padded with an id of its own behind the others.
+  index_t pad_multiple = 1;
 };
 
 /// The names that load_lra knows: listops, text, retrieval, image, pathfinder32, pathfinder128,

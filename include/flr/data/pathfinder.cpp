@@ -114,7 +114,7 @@ class Scene {
     return Curve{{{&paddles_(angle), tail}}, pivot, tail, tail, angle};
   }
 
-  /// A paddle on pixels that are free, at least `distance` pixels from the edges.
+  /// A paddle where there is room for it, at least `distance` pixels from the edges.
   std::optional<Curve> seed(double distance) {
     for (int trial = 0; trial <= r_.paddle_retries; ++trial) {
       const double angle = random_angle();
@@ -136,27 +136,39 @@ class Scene {
     return {};
   }
 
+  /// Pixels where a curve may begin with this paddle. What the paddle needs beyond the image counts
+  /// as free.
   std::vector<PixelPosition> free_tails(const Paddle& paddle, double distance) const {
+    if (!paddle.begins_curves) return {};
     const index_t n = r_.side;
     std::vector<std::uint8_t> taken(static_cast<std::size_t>(n * n));
     for (index_t y = 0; y < n; ++y)
       for (index_t x = 0; x < n; ++x)
         taken[static_cast<std::size_t>(y * n + x)] =
             !is_free(occupied_.at(y, x)) || static_cast<double>(edge_distance(y, x)) < distance;
-    // Only what lies in the middle can be free; long curves are begun over and over.
-    const auto first = static_cast<index_t>(std::ceil(distance)), last = n - first;
-    std::vector<std::uint8_t> blocked = taken;
-    for (const PixelPosition& offset : paddle.covered) {
-      const index_t left = std::max(first, -offset.x), right = std::min(last, n - offset.x);
-      for (index_t y = std::max(first, -offset.y); y < std::min(last, n - offset.y); ++y) {
+    // Something it needs lies in the middle, where alone pixels can be free; long curves are begun
+    // over and over.
+    PixelPosition least, most;
+    for (const PixelPosition& p : paddle.needed) {
+      least = {std::min(least.y, p.y), std::min(least.x, p.x)};
+      most = {std::max(most.y, p.y), std::max(most.x, p.x)};
+    }
+    const auto edge = static_cast<index_t>(std::ceil(distance));
+    const PixelPosition first{std::max<index_t>(0, edge - most.y),
+                              std::max<index_t>(0, edge - most.x)},
+        last{std::min(n, n - edge - least.y), std::min(n, n - edge - least.x)};
+    std::vector<std::uint8_t> blocked(static_cast<std::size_t>(n * n));
+    for (const PixelPosition& offset : paddle.needed) {
+      const index_t left = std::max(first.x, -offset.x), right = std::min(last.x, n - offset.x);
+      for (index_t y = std::max(first.y, -offset.y); y < std::min(last.y, n - offset.y); ++y) {
         const std::uint8_t* from = taken.data() + (y + offset.y) * n + offset.x;
         std::uint8_t* to = blocked.data() + y * n;
         for (index_t x = left; x < right; ++x) to[x] |= from[x];
       }
     }
     std::vector<PixelPosition> free;
-    for (index_t y = first; y < last; ++y)
-      for (index_t x = first; x < last; ++x)
+    for (index_t y = first.y; y < last.y; ++y)
+      for (index_t x = first.x; x < last.x; ++x)
         if (!blocked[static_cast<std::size_t>(y * n + x)]) free.push_back({y, x});
     return free;
   }
@@ -274,10 +286,7 @@ void check_recipe(const PathfinderRecipe& r) {
 
 PathfinderRecipe pathfinder_recipe(index_t side, bool calibrated) {
   PathfinderRecipe r;
-  if (side == 32) {
-    if (calibrated) r.distractors = 1;
-    return r;
-  }
+  if (side == 32) return r;
   check(side == 128, "[pathfinder] parameters are known for sides of 32 and 128; got {}", side);
   r.side = 128;
   r.paddle_length = 5;

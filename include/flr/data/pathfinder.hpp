@@ -26,16 +26,16 @@ struct PathfinderRecipe {
   double marker_radius = 1.5;
   double continuity = 1.0;  ///< how much a curve resists turning
   index_t paddles = 14, distractor_paddles = 4;
-  index_t distractors = 5;
+  index_t distractors = 5;  ///< that are tried; not all of them find room
   double snake_contrast = 2,
          paddle_contrast = 0.75;  ///< long curves have the product, others the first
   int paddle_retries = 2, distractor_retries = 4;
 };
 
-/// The documented parameters, side 32 or 128. `calibrated` takes what fits real images better: at
-/// 128² 17 distractors and a contrast of 0.82 (the published set) instead of 8 and 0.9; at 32² one
-/// distractor (1,500 images of the original generator show 1.2 of them on average, 0 to 4 in each,
-/// where this generator nearly always finds room for all 5).
+/// The documented parameters, side 32 or 128. At 32² they give what 1,500 images of the original
+/// generator show (1.2 of the 5 distractors find room on average), so `calibrated` changes nothing;
+/// at 128² it takes what fits 16 real images better: 17 distractors and a contrast of 0.82 instead
+/// of 8 and 0.9.
 PathfinderRecipe pathfinder_recipe(index_t side, bool calibrated = false);
 
 struct PathfinderImage {

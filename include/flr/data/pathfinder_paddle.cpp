@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 namespace flr::data {
 
@@ -37,13 +38,40 @@ Paddle Paddles::draw(PixelPosition end) const {
   const auto width = std::lround(thickness_ * static_cast<double>(supersampling_));
   draw_line(large, centre, centre, end.y, end.x, width);
   paddle.line = lanczos(large, side, side);
-  paddle.mask = lanczos(dilate(large, margin_ * supersampling_), side, side);
-  // The original holds masks in bytes, and where one is full decides what a seed may cover.
-  for (double& v : paddle.mask.values) v = std::round(255 * std::clamp(v, 0.0, 1.0)) / 255;
-  for (index_t y = 0; y < side; ++y)
-    for (index_t x = 0; x < side; ++x)
-      if (paddle.mask.at(y, x) == 1) paddle.covered.push_back({y - paddle.half, x - paddle.half});
+  // The original holds masks in bytes, and where one is full decides where a curve can begin.
+  paddle.mask = lanczos_in_bytes(dilate(large, margin_ * supersampling_), side, side);
+  paddle.needed = needed_pixels(paddle);
+  paddle.begins_curves = sees_every_corner(paddle.needed);
   return paddle;
+}
+
+// The original looks for room by dilating what is occupied with the paddle's full mask, drawn on a
+// canvas of 2 (length + margin) + 1 pixels, whose start lies one pixel below and to the right of
+// the middle that the dilation takes for its origin.
+std::vector<PixelPosition> Paddles::needed_pixels(const Paddle& paddle) const {
+  const index_t reach = length_ + margin_;
+  std::vector<PixelPosition> needed;
+  for (index_t y = 0; y < paddle.mask.height; ++y)
+    for (index_t x = 0; x < paddle.mask.width; ++x) {
+      const PixelPosition at{y - paddle.half + 1, x - paddle.half + 1};
+      if (paddle.mask.at(y, x) == 1 && std::max(std::abs(at.y), std::abs(at.x)) <= reach)
+        needed.push_back(at);
+    }
+  return needed;
+}
+
+// Outside the image the original's dilation sees the lowest number there is, and a search that
+// finds a pixel with nothing but that around it gives up. Such a pixel, if any, is a corner. With
+// thin paddles and a margin of one pixel only those that point up and to the left are left: this is
+// why real 32 x 32 images hold 1.2 of 5 distractors on average, and why their curves begin to the
+// upper left.
+bool Paddles::sees_every_corner(const std::vector<PixelPosition>& needed) {
+  const auto sees = [&](bool below, bool right) {
+    return std::ranges::any_of(needed, [&](PixelPosition p) {
+      return (below ? p.y >= 0 : p.y <= 0) && (right ? p.x >= 0 : p.x <= 0);
+    });
+  };
+  return sees(false, false) && sees(false, true) && sees(true, false) && sees(true, true);
 }
 
 }  // namespace flr::data

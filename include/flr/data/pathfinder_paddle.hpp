@@ -18,10 +18,13 @@ PixelPosition moved(PixelPosition from, double angle, double distance);
 
 /// A paddle as it lies around its start, the centre pixel.
 struct Paddle {
-  index_t half = 0;                    ///< pixels from the centre to an edge
-  Raster line;                         ///< amplitude 1, overshoot kept
-  Raster mask;                         ///< what it occupies with its margin, 0 … 1
-  std::vector<PixelPosition> covered;  ///< offsets from the centre where the mask is full
+  index_t half = 0;  ///< pixels from the centre to an edge
+  Raster line;       ///< amplitude 1, overshoot kept
+  Raster mask;       ///< what it occupies with its margin, 0 … 1
+  /// Where the image must be free for a curve to begin with this paddle, as offsets from its start.
+  std::vector<PixelPosition> needed;
+  /// Whether a curve can begin with this paddle at all.
+  bool begins_curves = false;
 };
 
 /// Paddles by direction, drawn once: directions whose far end is the same pixel of the large canvas
@@ -33,6 +36,8 @@ class Paddles {
 
  private:
   Paddle draw(PixelPosition end) const;
+  std::vector<PixelPosition> needed_pixels(const Paddle& paddle) const;
+  static bool sees_every_corner(const std::vector<PixelPosition>& needed);
 
   index_t length_, margin_, supersampling_;
   double thickness_;

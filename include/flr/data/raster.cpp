@@ -101,4 +101,12 @@ Raster lanczos(const Raster& picture, index_t height, index_t width) {
   return scale_rows(scale_rows(picture, width), height);
 }
 
+Raster lanczos_in_bytes(const Raster& picture, index_t height, index_t width) {
+  const auto bytes = [](Raster r) {
+    for (double& v : r.values) v = std::round(255 * std::clamp(v, 0.0, 1.0)) / 255;
+    return r;
+  };
+  return bytes(scale_rows(bytes(scale_rows(picture, width)), height));
+}
+
 }  // namespace flr::data

@@ -33,5 +33,8 @@ Raster dilate(const Raster& picture, index_t radius);
 /// Scales with Lanczos' window of three lobes, widened by the factor where the picture shrinks
 /// (antialiasing), normalised at the edges. Overshoot is kept.
 Raster lanczos(const Raster& picture, index_t height, index_t width);
+/// The same of a picture of 0 … 1 held in bytes, as image libraries do it: each of the two passes,
+/// along rows and along columns, cuts to 0 … 255 and rounds.
+Raster lanczos_in_bytes(const Raster& picture, index_t height, index_t width);
 
 }  // namespace flr::data

@@ -107,4 +107,12 @@ void check_sequences(const SequenceSet& set, const std::string& where) {
           "{} expected labels of 0 to {}; got {}", where, set.classes - 1, label);
 }
 
+bool has_padding(const SequenceTask& task) {
+  for (const SequenceSet* set : {&task.train, &task.dev, &task.test})
+    for (const auto* lengths : {&set->lengths, &set->second_lengths})
+      for (index_t n : *lengths)
+        if (n < set->length()) return true;
+  return false;
+}
+
 }  // namespace flr::data

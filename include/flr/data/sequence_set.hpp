@@ -58,4 +58,7 @@ struct SequenceTask {
   const SequenceSet& test_or_dev() const { return same_test ? dev : test; }
 };
 
+/// Whether any sequence of any split is shorter than its set's length.
+bool has_padding(const SequenceTask& task);
+
 }  // namespace flr::data

@@ -27,6 +27,7 @@ struct CausalFlareOptions {
 template <Floating C>
 struct CausalFlareState {
   Tensor<C> lse, z;
+  index_t tokens = 0;  ///< how many they were, padding included
 };
 
 namespace detail {
@@ -111,6 +112,7 @@ Tensor<T> causal_flare(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& 
     if (state) {
       state->lse = squeeze(slice(before, 2, n, n + 1), 2);
       state->z = squeeze(slice(z, 2, n, n + 1), 2);
+      state->tokens += tokens;
     }
 
     const Tensor<T> lse = logaddexp(within, unsqueeze(from, 3));
@@ -145,6 +147,7 @@ Tensor<T> causal_flare_step(const Tensor<T>& q, const Tensor<T>& k, const Tensor
                     unsqueeze(lse, -1), v, unsqueeze(s, -1));
       state.lse = lse;
     }
+    ++state.tokens;
     return matmul(softmax(scores, -1), state.z);
   }
 }
@@ -153,7 +156,10 @@ Tensor<T> causal_flare_step(const Tensor<T>& q, const Tensor<T>& k, const Tensor
 template <Floating T>
 class CausalFlare : public Flare<T> {
  public:
-  explicit CausalFlare(const FlareOptions& o) : Flare<T>(o) {
+  /// `rotary`, where given, turns the keys by their positions, from one call with a state to the next
+  /// too; it must outlive this module.
+  explicit CausalFlare(const FlareOptions& o, const nn::Rotary<T>* rotary = nullptr)
+      : Flare<T>(o, rotary) {
     check(o.attn_drop == 0, "[causal_flare] weights are never in memory here, so none can be dropped; "
           "got attn_drop {}", o.attn_drop);
   }
@@ -163,15 +169,17 @@ class CausalFlare : public Flare<T> {
   Tensor<A> operator()(const Tensor<A>& x, const Tensor<std::uint8_t>& keep = {}) const {
     return apply(x, keep, nullptr);
   }
-  /// The same for tokens that go on where `state` left off, which is taken along.
+  /// The same for tokens that go on where `state` left off, which is taken along. Padding leaves nothing
+  /// in it but its place.
   template <Floating A>
-  Tensor<A> prefill(const Tensor<A>& x, CausalFlareState<compute_t<A>>& state) const {
-    return apply(x, {}, &state);
+  Tensor<A> prefill(const Tensor<A>& x, CausalFlareState<compute_t<A>>& state,
+                    const Tensor<std::uint8_t>& keep = {}) const {
+    return apply(x, keep, &state);
   }
   /// One token x [B,1,C] → [B,1,C], in time and memory that do not depend on how many came before.
   template <Floating A>
   Tensor<A> step(const Tensor<A>& x, CausalFlareState<compute_t<A>>& state) const {
-    return this->output(causal_flare_step(latents<A>(), this->keys(x), this->values(x), state,
+    return this->output(causal_flare_step(latents<A>(), this->keys(x, state.tokens), this->values(x), state,
                                           this->options().scale));
   }
 
@@ -182,7 +190,8 @@ class CausalFlare : public Flare<T> {
     CausalFlareOptions o;
     o.scale = this->options().scale;
     o.keep = keep;
-    return this->output(causal_flare(latents<A>(), this->keys(x), this->values(x), o, state));
+    const index_t first = state ? state->tokens : 0;
+    return this->output(causal_flare(latents<A>(), this->keys(x, first), this->values(x), o, state));
   }
   /// [H,M,D], also where all heads share one set.
   template <Floating A>

@@ -20,10 +20,11 @@ struct CausalLinearOptions {
   index_t chunk = 64;
 };
 
-/// What one token leaves for the next: S [B,H,E,D], with normalize [B,H,E,D+1].
-template <Floating T>
+/// What one token leaves for the next: S [B,H,E,D], with normalize [B,H,E,D+1], of float where tokens
+/// are bf16.
+template <Floating C>
 struct CausalLinearState {
-  Tensor<T> s;
+  Tensor<C> s;
 };
 
 namespace detail {
@@ -44,11 +45,12 @@ Tensor<T> without_ones(const Tensor<T>& y, const CausalLinearOptions& o) {
 }  // namespace detail
 
 /// q, k [B,H,N,E], v [B,H,N,D] → [B,H,N,D]. A `state` is where the tokens before these left off (or
-/// undefined: there were none) and becomes where these do.
+/// undefined: there were none) and becomes where these do. bf16 is computed in float: sums over all
+/// tokens would lose the later ones.
 template <Floating T>
 Tensor<T> causal_linear_attention(const Tensor<T>& q_in, const Tensor<T>& k_in,
                                   const Tensor<T>& v_in, const CausalLinearOptions& options = {},
-                                  CausalLinearState<T>* state = nullptr) {
+                                  CausalLinearState<compute_t<T>>* state = nullptr) {
   check(q_in.rank() == 4 && q_in.shape() == k_in.shape() && v_in.rank() == 4 &&
             v_in.size(2) == q_in.size(2),
         "[causal_linear] expected q and k [B,H,N,E] and v [B,H,N,D]; got {}, {} and {}", q_in.shape(),
@@ -63,33 +65,48 @@ Tensor<T> causal_linear_attention(const Tensor<T>& q_in, const Tensor<T>& k_in,
     if (y.defined()) return y;
   }
   const index_t c = std::min(options.chunk, tokens);
-  const Tensor<T> q = to_chunks(q_in, c), k = to_chunks(k_in, c);
-  const Tensor<T> v = to_chunks(detail::with_ones(v_in, options.normalize), c);
+  using C = compute_t<T>;
+  if constexpr (!std::same_as<T, C>) {
+    return causal_linear_attention(q_in.template to<C>(), k_in.template to<C>(),
+                                   v_in.template to<C>(), options, state)
+        .template to<T>();
+  } else {
+    const Tensor<T> q = to_chunks(q_in, c), k = to_chunks(k_in, c);
+    const Tensor<T> v = to_chunks(detail::with_ones(v_in, options.normalize), c);
 
-  const Tensor<T> sums = matmul(transpose(k, -1, -2), v);  // [B,H,n,E,D]
-  Shape one = sums.shape();
-  one[2] = 1;
-  const bool resumed = state && state->s.defined();
-  const Tensor<T> first = resumed ? unsqueeze(state->s, 2) : zeros<T>(one, q.device());
-  const Tensor<T> prefix = cumsum(concat<T>({first, sums}, 2), 2);  // n + 1: before each, and after
-  const index_t n = sums.size(2);
-  if (state) state->s = squeeze(slice(prefix, 2, n, n + 1), 2);
+    const Tensor<T> sums = matmul(transpose(k, -1, -2), v);  // [B,H,n,E,D]
+    Shape one = sums.shape();
+    one[2] = 1;
+    const bool resumed = state && state->s.defined();
+    const Tensor<T> first = resumed ? unsqueeze(state->s, 2) : zeros<T>(one, q.device());
+    const Tensor<T> prefix = cumsum(concat<T>({first, sums}, 2), 2);  // n + 1: before each, and after
+    const index_t n = sums.size(2);
+    if (state) state->s = squeeze(slice(prefix, 2, n, n + 1), 2);
 
-  const Tensor<T> within = matmul(q, transpose(k, -1, -2)) * lower_triangle<T>(c, q.device());
-  const Tensor<T> y = matmul(within, v) + matmul(q, slice(prefix, 2, 0, n));
-  return detail::without_ones(from_chunks(y, tokens), options);
+    const Tensor<T> within = matmul(q, transpose(k, -1, -2)) * lower_triangle<T>(c, q.device());
+    const Tensor<T> y = matmul(within, v) + matmul(q, slice(prefix, 2, 0, n));
+    return detail::without_ones(from_chunks(y, tokens), options);
+  }
 }
 
 /// One token: q, k [B,H,1,E], v [B,H,1,D] → [B,H,1,D]. Time and memory do not depend on how many
 /// came before.
 template <Floating T>
 Tensor<T> causal_linear_step(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v,
-                             const CausalLinearOptions& options, CausalLinearState<T>& state) {
-  check(q.rank() == 4 && q.size(2) == 1, "[causal_linear_step] expected one token [B,H,1,E], got {}",
-        q.shape());
-  const Tensor<T> term = matmul(transpose(k, -1, -2), detail::with_ones(v, options.normalize));
-  state.s = state.s.defined() ? state.s + term : term;
-  return detail::without_ones(matmul(q, state.s), options);
+                             const CausalLinearOptions& options,
+                             CausalLinearState<compute_t<T>>& state) {
+  using C = compute_t<T>;
+  if constexpr (!std::same_as<T, C>) {
+    return causal_linear_step(q.template to<C>(), k.template to<C>(), v.template to<C>(), options,
+                              state)
+        .template to<T>();
+  } else {
+    check(q.rank() == 4 && q.size(2) == 1,
+          "[causal_linear_step] expected one token [B,H,1,E], got {}", q.shape());
+    const Tensor<T> term = matmul(transpose(k, -1, -2), detail::with_ones(v, options.normalize));
+    state.s = state.s.defined() ? state.s + term : term;
+    return detail::without_ones(matmul(q, state.s), options);
+  }
 }
 
 }  // namespace flr::mixers

@@ -64,13 +64,13 @@ class Flare : public nn::Module<T> {
         {o_.shared_latents ? 1 : o_.heads, o_.latents, head_dim()});
     return q_norm_ ? (*q_norm_)(q) : q;
   }
-  /// x [B,N,C] → keys [B,H,N,D].
+  /// x [B,N,C], whose tokens stand at `first` and behind it → keys [B,H,N,D].
   template <Floating A>
-  Tensor<A> keys(const Tensor<A>& x) const {
+  Tensor<A> keys(const Tensor<A>& x, index_t first = 0) const {
     const Tensor<A> k = k_proj_(x);
-    if (!k_norm_) return turned(nn::split_heads(k, o_.heads));
+    if (!k_norm_) return turned(nn::split_heads(k, o_.heads), first);
     const Tensor<A> heads = reshape(k, {k.size(0), k.size(1), o_.heads, head_dim()});
-    return turned(permute((*k_norm_)(heads), {0, 2, 1, 3}));
+    return turned(permute((*k_norm_)(heads), {0, 2, 1, 3}), first);
   }
   template <Floating A>
   Tensor<A> values(const Tensor<A>& x) const {
@@ -118,8 +118,8 @@ class Flare : public nn::Module<T> {
 
  private:
   template <Floating A>
-  Tensor<A> turned(const Tensor<A>& heads) const {
-    return rotary_ ? (*rotary_)(heads) : heads;
+  Tensor<A> turned(const Tensor<A>& heads, index_t first) const {
+    return rotary_ ? (*rotary_)(heads, first) : heads;
   }
   static const FlareOptions& checked(const FlareOptions& o) {
     check(o.heads > 0 && o.channels > 0 && o.channels % o.heads == 0,

@@ -10,7 +10,8 @@
 namespace flr::mixers {
 
 /// Features of queries and keys [B,H,N,E], v [B,H,N,D] → [B,H,N,D]. `keep` [B or 1,N] hides padding.
-/// Where the backend has one operation for it (ops/linear_attention.hpp), it takes that.
+/// Where the backend has one operation for it (ops/linear_attention.hpp), it takes that; else bf16 is
+/// computed in float: S and z are sums over all tokens.
 template <Floating T>
 Tensor<T> linear_attention(const Tensor<T>& q, const Tensor<T>& k_in, const Tensor<T>& v,
                            const Tensor<std::uint8_t>& keep = {}, double epsilon = 1e-6) {
@@ -22,10 +23,17 @@ Tensor<T> linear_attention(const Tensor<T>& q, const Tensor<T>& k_in, const Tens
     const Tensor<T> y = fused_linear_attention(q, k_in, v, {.epsilon = epsilon, .keep = keep});
     if (y.defined()) return y;
   }
-  const Tensor<T> k = nn::hide_padding("linear_attention", k_in, keep);
-  const Tensor<T> y = matmul(q, matmul(transpose(k, -1, -2), v));
-  const Tensor<T> weight = matmul(q, transpose(sum(k, {2}, true), -1, -2));
-  return map(_1 / (_2 + epsilon), y, weight);
+  using C = compute_t<T>;
+  if constexpr (!std::same_as<T, C>) {
+    return linear_attention(q.template to<C>(), k_in.template to<C>(), v.template to<C>(), keep,
+                            epsilon)
+        .template to<T>();
+  } else {
+    const Tensor<T> k = nn::hide_padding("linear_attention", k_in, keep);
+    const Tensor<T> y = matmul(q, matmul(transpose(k, -1, -2), v));
+    const Tensor<T> weight = matmul(q, transpose(sum(k, {2}, true), -1, -2));
+    return map(_1 / (_2 + epsilon), y, weight);
+  }
 }
 
 struct LinearAttentionOptions {

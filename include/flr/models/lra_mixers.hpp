@@ -11,11 +11,16 @@ template <Floating T>
 using MakeLayer = std::function<std::unique_ptr<TokenLayer<T>>(const MixerPlace<T>&)>;
 
 template <Floating T>
+using MakeLuna = std::function<std::unique_ptr<mixers::Luna<T>>(const MixerPlace<T>&)>;
+
+template <Floating T>
 struct NamedMixer {
   const char* name;
   MakeLayer<T> mixer;
   MakeLayer<T> ffn;       ///< the feed-forward layer of its blocks
   bool takes_rotary = false;
+  /// In place of `mixer` where packed tokens go from block to block beside the others.
+  MakeLuna<T> packed = {};
 };
 
 /// The transformer's MLP C → mlp_ratio·C → C, exact GELU if no activation is given.
@@ -119,6 +124,16 @@ std::unique_ptr<TokenLayer<T>> make_flare_plus_plus(const MixerPlace<T>& at) {
       .channels = o.channels, .heads = o.heads, .latents = o.latents, .norm = o.norm()});
 }
 
+template <Floating T>
+std::unique_ptr<mixers::Luna<T>> make_luna(const MixerPlace<T>& at) {
+  const SequenceOptions& o = at.options;
+  check(o.proj_drop == 0 && o.attn_drop == 0,
+        "[lra] luna has no dropout; got attn_drop {} and proj_drop {}", o.attn_drop, o.proj_drop);
+  return std::make_unique<mixers::Luna<T>>(
+      mixers::LunaOptions{.channels = o.channels, .heads = o.heads, .latents = o.latents,
+                          .qk_norm = o.qk_norm, .norm = o.norm()});
+}
+
 }  // namespace detail
 
 /// All mixers. `linear` is Katharopoulos's attention with a feature map by name.
@@ -141,6 +156,7 @@ const std::vector<NamedMixer<T>>& lra_mixers() {
       {"quad", detail::make_projected<T, mixers::Quad<T>>, residual_ffn<T>},
       {"third_order", detail::make_third_order<T>, transformer_ffn<T>},
       {"ema", detail::make_ema<T>, transformer_ffn<T>},
+      {"luna", {}, transformer_ffn<T>, false, detail::make_luna<T>},
   };
   return list;
 }

@@ -1,36 +1,10 @@
 // What models on token sequences share: embeddings, positions, and a stack of blocks of any mixer.
 #pragma once
 
-#include "flr/models/lra_mixers.hpp"
+#include "flr/models/sequence_block.hpp"
 #include "flr/models/sequence_embedding.hpp"
 
 namespace flr::models {
-
-/// A pre-norm block: x ← x + mix(norm1 x), x ← x + mlp(norm2 x).
-template <Floating T>
-class SequenceBlock : public nn::Module<T> {
- public:
-  SequenceBlock(const NamedMixer<T>& mixer, const MixerPlace<T>& at)
-      : norm1_(at.options.channels, at.options.norm()),
-        norm2_(at.options.channels, at.options.norm()),
-        att_(mixer.mixer(at)),
-        mlp_(mixer.ffn(at)) {
-    this->add_child("norm1", norm1_);
-    this->add_child("att", att_->module());
-    this->add_child("norm2", norm2_);
-    this->add_child("mlp", mlp_->module());
-  }
-
-  template <Floating A>
-  Tensor<A> operator()(const Tensor<A>& x_in, const Tensor<std::uint8_t>& keep) const {
-    const Tensor<A> x = x_in + (*att_)(norm1_(x_in), keep);
-    return x + (*mlp_)(norm2_(x));
-  }
-
- private:
-  nn::Norm<T> norm1_, norm2_;
-  std::unique_ptr<TokenLayer<T>> att_, mlp_;
-};
 
 template <Floating T>
 class SequenceModel : public nn::Module<T> {
@@ -51,7 +25,11 @@ class SequenceModel : public nn::Module<T> {
   }
   bool activates_in_bf16() const { return in_bf16_; }
   /// Whether backward makes what blocks saved again, instead of keeping it. The bits stay the same.
-  void recompute_blocks(bool on) { recompute_blocks_ = on; }
+  void recompute_blocks(bool on) {
+    check(!on || !packed_embed_.defined(),
+          "[{}] blocks of {} are not recomputed, since they carry packed tokens", name(), o_.mixer);
+    recompute_blocks_ = on;
+  }
 
  protected:
   explicit SequenceModel(const SequenceOptions& o) : o_(checked(o)), tokens_(o), positions_(o) {
@@ -65,6 +43,11 @@ class SequenceModel : public nn::Module<T> {
           o.positions_needed(), nn::head_dim("lra", o.channels, o.heads),
           o.legacy ? nn::RotaryLayout::halves : nn::RotaryLayout::pairs);
       this->add_child("rope", *rotary_);
+    }
+    if (mixer.packed) {
+      check(o.latents > 0, "[lra] expected at least one packed token, got {}", o.latents);
+      packed_embed_ = this->add_parameter("packed_embed", {o.latents, o.channels}, nn::Role::latent);
+      nn::normal(packed_embed_, 1 / std::sqrt(static_cast<double>(o.channels)));
     }
     for (int i = 0; i < o.blocks; ++i) {
       blocks_.push_back(std::make_unique<SequenceBlock<T>>(
@@ -98,16 +81,25 @@ class SequenceModel : public nn::Module<T> {
     return tokens_.template rows<A>(tokens);
   }
 
-  /// All blocks. The positions are added in front of every one of them, as the reference does.
+  /// All blocks. The positions are added in front of every one of them, as the reference does; packed
+  /// tokens, where the mixer carries some, start from their parameters.
   template <Floating A>
   Tensor<A> run_blocks(Tensor<A> x, const Tensor<std::uint8_t>& keep) const {
     const Tensor<A> positions = positions_.template rows<A>(x.size(1));
+    Tensor<A> packed;
+    if (packed_embed_.defined())
+      packed = unsqueeze(this->template parameter_as<A>(packed_embed_), 0);
     for (const auto& owner : blocks_) {
       const SequenceBlock<T>& block = *owner;
       if (positions.defined()) x = x + positions;
-      x = recompute_blocks_
-              ? recompute([&block, keep](const Tensor<A>& t) { return block(t, keep); }, x)
-              : block(x, keep);
+      if (packed.defined()) {
+        const mixers::LunaOutput<A> both = block(x, packed, keep);
+        x = both.x, packed = both.p;
+      } else {
+        x = recompute_blocks_
+                ? recompute([&block, keep](const Tensor<A>& t) { return block(t, keep); }, x)
+                : block(x, keep);
+      }
     }
     return x;
   }
@@ -122,6 +114,7 @@ class SequenceModel : public nn::Module<T> {
   TokenEmbedding<T> tokens_;
   PositionEmbedding<T> positions_;
   std::unique_ptr<nn::Rotary<T>> rotary_;
+  Tensor<T> packed_embed_;  ///< [M,C] ~ N(0, 1/C), of mixers that carry packed tokens
   std::vector<std::unique_ptr<SequenceBlock<T>>> blocks_;
   bool in_bf16_ = false, recompute_blocks_ = false;
 };

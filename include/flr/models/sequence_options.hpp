@@ -42,7 +42,7 @@ struct SequenceOptions {
   std::string mixer = "transformer";  ///< a name of lra_mixers.hpp
   double mlp_ratio = 4;               ///< of blocks with a transformer's MLP
   // flare, multilinear and their kin: residual MLPs.
-  index_t latents = 128;
+  index_t latents = 128;  ///< or luna's packed tokens
   double attn_scale = 1;
   bool qk_norm = false;
   int kv_layers = 3, ffn_layers = 3;

@@ -48,19 +48,22 @@ Tensor<T> rotary_partners_transposed(const Tensor<T>& g, RotaryLayout layout) {
 
 }  // namespace detail
 
-/// x [B,H,N,D] turned by its positions 0 … N−1; cosines and sines [N_max ≥ N, D] in the compute type.
+/// x [B,H,N,D] turned by its positions first … first + N−1; cosines and sines [N_max ≥ first + N, D] in
+/// the compute type.
 template <Floating T>
 Tensor<T> rotary(const Tensor<T>& x, const Tensor<compute_t<T>>& cosines,
-                 const Tensor<compute_t<T>>& sines, RotaryLayout layout = RotaryLayout::pairs) {
+                 const Tensor<compute_t<T>>& sines, RotaryLayout layout = RotaryLayout::pairs,
+                 index_t first = 0) {
   using C = compute_t<T>;
   check(x.rank() == 4 && x.size(3) % 2 == 0, "[rotary] expected heads [B,H,N,D] of even D, got {}",
         x.shape());
   check(cosines.rank() == 2 && cosines.size(1) == x.size(3) && sines.shape() == cosines.shape(),
         "[rotary] heads {} take tables [N_max,{}], got {} and {}", x.shape(), x.size(3),
         cosines.shape(), sines.shape());
-  check(x.size(2) <= cosines.size(0), "[rotary] got {} tokens, the tables hold {} positions",
-        x.size(2), cosines.size(0));
-  const Tensor<C> c = slice(cosines, 0, 0, x.size(2)), s = slice(sines, 0, 0, x.size(2));
+  const index_t end = first + x.size(2);
+  check(first >= 0 && end <= cosines.size(0), "[rotary] got {} tokens, the tables hold {} positions",
+        end, cosines.size(0));
+  const Tensor<C> c = slice(cosines, 0, first, end), s = slice(sines, 0, first, end);
   Tensor<T> y = no_grad([&] {
     const Tensor<C> wide = x.detach().template to<C>();
     return map(_1 * _2 + _3 * _4, wide, c, detail::rotary_partners(wide, layout), s)
@@ -98,10 +101,10 @@ class Rotary : public Module<T> {
     sines_ = this->add_buffer("S", from_vector(s, {length, width}), false);
   }
 
-  /// x [B,H,N,D] → the same shape.
+  /// x [B,H,N,D], whose tokens stand at `first` and behind it → the same shape.
   template <Floating A>
-  Tensor<A> operator()(const Tensor<A>& x) const {
-    return rotary(x, cosines_, sines_, layout_);
+  Tensor<A> operator()(const Tensor<A>& x, index_t first = 0) const {
+    return rotary(x, cosines_, sines_, layout_, first);
   }
 
  private:
