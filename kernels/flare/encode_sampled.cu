@@ -132,13 +132,13 @@ constexpr int warps = 16;
 }  // namespace
 
 void encode_sampled(const Encode& p, Scratch<int>& overflow) {
-  // To compare, until the ring has been timed on a GPU: FLR_ENCODE=old steps in turns. Then the
-  // variable goes, and the slower of both.
-  const char* text = std::getenv("FLR_ENCODE");
-  const std::string wanted = text && *text ? text : "ring";
-  check(wanted == "ring" || wanted == "old",
-        "[flare_encode] expected FLR_ENCODE to be ring or old; got {}", wanted);
-  const bool in_turns = wanted == "old";
+  // To compare, until the ring has been timed on a GPU: FLR_ENCODE_STEPS=ring instead of turns. Then
+  // the variable goes, and the slower of both.
+  const char* text = std::getenv("FLR_ENCODE_STEPS");
+  const std::string wanted = text && *text ? text : "turns";
+  check(wanted == "ring" || wanted == "turns",
+        "[flare_encode] expected FLR_ENCODE_STEPS to be ring or turns; got {}", wanted);
+  const bool in_turns = wanted == "turns";
   with_width<64>(p.n.D, [&]<int D>() {
     const auto run = [&]<bool In_ring>() {
       const auto kernel = sampled_kernel<D, tiles<D>, warps, In_ring>;

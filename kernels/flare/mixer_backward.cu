@@ -14,10 +14,10 @@
 // shared memory as fragments; gradients of tokens stay in registers, gradients of latents are summed
 // in shared memory in turns (turns.cuh). Bound by issue slots and exponentials alike.
 //
-// Up to D = 16 mixer_scaled.cu does the second pass. To compare, until it has been timed on a GPU:
-// FLR_MIXER_BACKWARD=old takes mixer_kernel here at every D and the first pass in turns; a (the
-// default) and b the versions of mixer_scaled.cu and the first pass round a ring (ring.cuh). The
-// variable, mixer_kernel below D = 32 and the slower versions then go.
+// Up to D = 16 mixer_scaled.cu can do the second pass. To compare, until it has run on a GPU:
+// FLR_MIXER_BACKWARD=a or b take the versions of mixer_scaled.cu and the first pass round a ring
+// (ring.cuh); old, the default, mixer_kernel here at every D and the first pass in turns. The
+// variable and the slower versions then go.
 #include <cstdlib>
 #include <string>
 
@@ -289,7 +289,7 @@ struct Tuning {
 /// FLR_MIXER_BACKWARD: 'a', 'b', or 'o' for old.
 char version() {
   const char* text = std::getenv("FLR_MIXER_BACKWARD");
-  const std::string wanted = text && *text ? text : "a";
+  const std::string wanted = text && *text ? text : "old";
   check(wanted == "a" || wanted == "b" || wanted == "old",
         "[flare_mixer] expected FLR_MIXER_BACKWARD to be a, b or old; got {}", wanted);
   return wanted[0];

@@ -33,7 +33,7 @@
 //      b: 3 tiles, 12 warps     106            90           128            117         188
 //
 // No unit is busy all the time, so what counts is that different warps use different ones (ring.cuh).
-#include "flare/ring.cuh"
+#include "flare/scaled_latents.cuh"
 
 namespace flr::cuda::flare {
 namespace {
@@ -46,97 +46,6 @@ struct Pass {
   Heads<const float> dz = {};
   TokenGrad dk = {}, dv = {};
   float* parts = nullptr;  ///< of dq, [B,H,splits,M,D], may be null
-};
-
-/// What shared memory holds of 16 latents: their sums; 8×8 matrices of 128 bytes, from which ldmatrix
-/// brings both a fragment and its transpose; L in the order in which a lane needs it; barriers. The
-/// matrices are, with those of rows 0 … 7 first, what is subtracted, q, dz' and z' at D = 8, and at
-/// D = 16 what is subtracted comes last.
-template <int D>
-struct Latents {
-  static constexpr int R = regs<D>, matrix = 128, rows = 2 * R * matrix;
-  static constexpr int sums = R * 512, q = sums + (R == 1 ? 2 * matrix : 0), dz = q + rows,
-                       z = dz + rows, subtracted = R == 1 ? sums : z + rows,
-                       whole = sums + 3 * rows + 2 * matrix, bytes = whole + 64 + Ring::bytes;
-
-  unsigned at;
-
-  __device__ static unsigned lane() { return threadIdx.x % 32; }
-  /// Where a lane reads, kept in registers: made again for each step they would be waited for.
-  struct Lane {
-    unsigned straight = lane() * 16,
-             swapped = ((lane() & 7u) | (lane() & 8u) << 1 | (lane() & 16u) >> 1) * 16;
-    __device__ Lane() { asm volatile("" : "+r"(straight), "+r"(swapped)); }
-  };
-  __device__ unsigned barriers() const { return at + whole + 64; }
-  __device__ void load_sums(Sums<D>& c, const Lane& lane = {}) const {
-#pragma unroll
-    for (int j = 0; j < R; ++j) {
-      const float4 x = load4(at + lane.straight + j * 512);
-      c[j][0] = x.x, c[j][1] = x.y, c[j][2] = x.z, c[j][3] = x.w;
-    }
-  }
-  __device__ void save_sums(const Sums<D>& c, const Lane& lane = {}) const {
-#pragma unroll
-    for (int j = 0; j < R; ++j)
-      save4(at + lane.straight + j * 512, {c[j][0], c[j][1], c[j][2], c[j][3]});
-  }
-  /// `to` is q, dz or z.
-  __device__ void save_rows(int to, const Rows<D>& r) const {
-#pragma unroll
-    for (int j = 0; j < R; ++j) {
-      save1(at + to + j * matrix + lane() * 4, r.lo[j]);
-      save1(at + to + (R + j) * matrix + lane() * 4, r.hi[j]);
-    }
-  }
-  __device__ void save_subtracted(u32 lo, u32 hi) const {
-    save1(at + subtracted + lane() * 4, lo);
-    save1(at + subtracted + matrix + lane() * 4, hi);
-  }
-  /// L of latent i of the 16.
-  __device__ void save_whole(int i, float x) const {
-    save1(at + whole + (i % 8 / 2 * 4 + i / 8 * 2 + i % 2) * 4, __float_as_uint(x));
-  }
-  /// L of latents 2t, 2t + 1, 8 + 2t, 9 + 2t.
-  __device__ float4 load_whole(const Lane& lane) const {
-    return load4(at + whole + (lane.straight & 48u));
-  }
-
-  // Four matrices at a time, straight or the third before the second: what a product takes as one
-  // operand must arrive in neighbouring registers.
-
-  /// Everything as B of products over channels.
-  __device__ void load(Rows<D>& q_, Rows<D>& dz_, Rows<D>& z_, u32 (&subtracted_)[2],
-                       const Lane& lane) const {
-    u32 x[4];
-    if constexpr (R == 1) {
-      load_matrices<false>(x, at + lane.straight + subtracted);
-      subtracted_[0] = x[0], subtracted_[1] = x[1], q_.lo[0] = x[2], q_.hi[0] = x[3];
-      load_matrices<false>(x, at + lane.swapped + dz);
-      dz_.lo[0] = x[0], z_.lo[0] = x[1], dz_.hi[0] = x[2], z_.hi[0] = x[3];
-    } else {
-      load_matrices<false>(x, at + lane.straight + q);
-      q_ = {{x[0], x[1]}, {x[2], x[3]}};
-      load_matrices<false>(x, at + lane.straight + dz);
-      dz_ = {{x[0], x[1]}, {x[2], x[3]}};
-      load_matrices<false>(x, at + lane.straight + z);
-      z_ = {{x[0], x[1]}, {x[2], x[3]}};
-      load_matrices<false>(subtracted_, at + lane.straight + subtracted);
-    }
-  }
-  /// q and dz' as B of sums over latents.
-  __device__ void load_transposed(Rows<D>& q_, Rows<D>& dz_, const Lane& lane) const {
-    u32 x[4];
-    if constexpr (R == 1) {
-      load_matrices<true>(x, at + lane.straight + q);
-      q_.lo[0] = x[0], q_.hi[0] = x[1], dz_.lo[0] = x[2], dz_.hi[0] = x[3];
-    } else {
-      load_matrices<true>(x, at + lane.swapped + q);
-      q_ = {{x[0], x[2]}, {x[1], x[3]}};
-      load_matrices<true>(x, at + lane.swapped + dz);
-      dz_ = {{x[0], x[2]}, {x[1], x[3]}};
-    }
-  }
 };
 
 /// Two bf16 pieces of x, and the third with `other` beside it: exact to 24 bits.
@@ -249,7 +158,7 @@ __device__ void both(float (&d)[4], const Rows<D>& v, const u32 (&dz)[regs<D>], 
 /// Tokens against 16 latents. `Scaled` as the tokens are; `top` is the head's. What is only read is
 /// asked for before the wait.
 template <bool Scaled, int D, int T, class Wait>
-__device__ void add(Tokens<D, T>& x, const Latents<D>& at, const typename Latents<D>::Lane& lane,
+__device__ void add(Tokens<D, T>& x, const ScaledLatents<D>& at, const typename ScaledLatents<D>::Lane& lane,
                     float scale, float top, Wait wait) {
   Rows<D> q, dz, z, qc, dzc;
   u32 subtracted[2];
@@ -321,7 +230,7 @@ __device__ float2 range_of(const B& block, const MixerBackward& p, int head) {
 template <int D, int T, int Warps>
 __global__ void __launch_bounds__(Warps * 32) scaled_kernel(Pass pass) {
   extern __shared__ __align__(16) unsigned char shared[];
-  const Block<Latents<D>, D, T> block(pass.walk, shared);
+  const Block<ScaledLatents<D>, D, T> block(pass.walk, shared);
   const MixerBackward& p = pass.p;
   const Order& order = pass.walk.order;
   for (int head = block.warp; head < order.heads; head += order.warps) {
@@ -360,7 +269,7 @@ __global__ void __launch_bounds__(Warps * 32) scaled_kernel(Pass pass) {
   __syncthreads();
 
   const float scale = p.n.scale * log2_e;
-  const typename Latents<D>::Lane lane;
+  const typename ScaledLatents<D>::Lane lane;
   Ring ring;
   block.each_walk([&](index_t first, int head, bool busy) {
     if (!busy) return ring.each_step(block, head, [](auto, auto wait) { wait(); });
@@ -369,7 +278,7 @@ __global__ void __launch_bounds__(Warps * 32) scaled_kernel(Pass pass) {
     Tokens<D, T> tokens;
     tokens.load(p, block.b, block.h0 + head, first, block.pairs()[head]);
     const auto walk = [&]<bool Scaled>() {
-      ring.each_step(block, head, [&](const Latents<D>& at, auto wait) {
+      ring.each_step(block, head, [&](const ScaledLatents<D>& at, auto wait) {
         add<Scaled>(tokens, at, lane, scale, top, wait);
       });
     };
@@ -396,7 +305,7 @@ void run(const MixerBackward& p, const Heads<const float>& dz) {
   const Sizes& n = p.n;
   const auto kernel = scaled_kernel<D, T, Warps>;
   const Plan plan =
-      plan_for("flare_mixer_backward", kernel, n, 16 * T, Warps, Latents<D>::bytes, true);
+      plan_for("flare_mixer_backward", kernel, n, 16 * T, Warps, ScaledLatents<D>::bytes, true);
   const index_t heads = index_t{n.B} * n.H, carried = plan.passes > 1 ? heads * n.N * D : 0;
   const Scratch<float> parts(p.dq.wanted() ? heads * plan.splits * n.M * D : 0);
   const Scratch<float> dk(p.dk.wanted() ? carried : 0), dv(p.dv.wanted() ? carried : 0);

@@ -3,10 +3,6 @@
 
 #include "common/mma.cuh"
 
-struct alignas(16) uint4 {
-  unsigned x, y, z, w;
-};
-
 template <class T>
 T __shfl_sync(unsigned, T x, int from) {
   static_assert(sizeof(T) == 4);
