@@ -149,23 +149,29 @@ __device__ Rows<D> load_shared(const uint2* at) {
 /// Rows that are B of scores: the pairs of registers that a product takes lie together.
 template <int D>
 __device__ void save_right(uint2* at, const Rows<D>& r) {
-  if constexpr (D < 16) return save_shared<D>(at, r);
+  if constexpr (D < 16) {
+    save_shared<D>(at, r);
+  } else {
 #pragma unroll
-  for (int j = 0; j + 1 < regs<D>; j += 2) {
-    at[j * 32 + threadIdx.x % 32] = {r.lo[j], r.lo[j + 1]};
-    at[(j + 1) * 32 + threadIdx.x % 32] = {r.hi[j], r.hi[j + 1]};
+    for (int j = 0; j + 1 < regs<D>; j += 2) {
+      at[j * 32 + threadIdx.x % 32] = {r.lo[j], r.lo[j + 1]};
+      at[(j + 1) * 32 + threadIdx.x % 32] = {r.hi[j], r.hi[j + 1]};
+    }
   }
 }
 template <int D>
 __device__ Rows<D> load_right(const uint2* at) {
-  if constexpr (D < 16) return load_shared<D>(at);
-  Rows<D> r;
+  if constexpr (D < 16) {
+    return load_shared<D>(at);
+  } else {
+    Rows<D> r;
 #pragma unroll
-  for (int j = 0; j + 1 < regs<D>; j += 2) {
-    const uint2 lo = at[j * 32 + threadIdx.x % 32], hi = at[(j + 1) * 32 + threadIdx.x % 32];
-    r.lo[j] = lo.x, r.lo[j + 1] = lo.y, r.hi[j] = hi.x, r.hi[j + 1] = hi.y;
+    for (int j = 0; j + 1 < regs<D>; j += 2) {
+      const uint2 lo = at[j * 32 + threadIdx.x % 32], hi = at[(j + 1) * 32 + threadIdx.x % 32];
+      r.lo[j] = lo.x, r.lo[j + 1] = lo.y, r.hi[j] = hi.x, r.hi[j + 1] = hi.y;
+    }
+    return r;
   }
-  return r;
 }
 
 /// d = a bᵀ + c for the 16 rows a and 8 rows b. c is an operand of its own, so that masks (−∞) and

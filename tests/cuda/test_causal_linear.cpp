@@ -36,12 +36,13 @@ Tensor<T> composition(const Case& c, const std::vector<Tensor<T>>& t) {
   const mixers::FeatureMapLayer<compute_t<T>> map(c.map, c.E);
   Tensor<std::uint8_t> keep = c.keep();
   if (keep.defined()) keep = keep.to(t[0].device());
-  mixers::CausalLinearState<T> state;  // carried states are the composition's alone
   const Tensor<T> k = nn::hide_padding("causal_linear", map(heads(t[1], c.H)), keep);
-  return nn::merge_heads(mixers::causal_linear_attention(
-                             map(heads(t[0], c.H)), k, heads(t[2], c.H),
-                             {.scale = 0.7, .normalize = c.normalize, .epsilon = 1e-3}, &state))
-      .contiguous();
+  const Tensor<T> q = map(heads(t[0], c.H)), v = heads(t[2], c.H);
+  // Over all pairs, in T throughout: the library's own composition computes bf16 in float.
+  const Tensor<T> weights =
+      matmul(q, transpose(k, -1, -2)) * mixers::lower_triangle<T>(c.N, t[0].device());
+  const Tensor<T> sums = matmul(weights, v);
+  return nn::merge_heads(c.normalize ? sums / (sum(weights, {3}, true) + 1e-3) : sums * 0.7).contiguous();
 }
 
 /// The one operation where there is one; on the CPU and in double the composition.
