@@ -25,7 +25,7 @@ struct Case {
 
 template <class T>
 Tensor<T> composition(const Case& c, const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v) {
-  mixers::CausalLinearState<T> state;  // carried states are the composition's alone
+  mixers::CausalLinearState<compute_t<T>> state;  // carried states are the composition's alone
   const auto features = [&](const Tensor<T>& x) {
     return map(elu(_1) + 1.0, nn::split_heads(x, c.H));
   };
