@@ -19,10 +19,10 @@
 #include <fmt/core.h>
 
 #include <array>
-#include <charconv>
+#include <CLI/CLI.hpp>
 #include <cmath>
 #include <numbers>
-#include <string_view>
+#include <string>
 #include <vector>
 
 #include "flr/core/parallel.hpp"
@@ -135,36 +135,61 @@ void fill(const Field& field, std::uint64_t seed, std::uint64_t sample, std::int
   });
 }
 
-std::int64_t number(std::string_view text, const char* what, std::int64_t most) {
-  std::int64_t n = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
-  flr::check(error == std::errc() && end == text.data() + text.size() && n > 0 && n <= most,
-             "{} is a number from 1 to {}; got '{}'", what, most, text);
-  return n;
+struct Options {
+  std::string out;
+  std::int64_t points = 100000, samples = 10, seed = 1;
+};
+
+/// False where help was asked for.
+bool parse(int argc, char** argv, Options& o) {
+  CLI::App app{"Makes a smooth field on random closed surfaces, as a data set for pdebench."};
+  app.add_option("OUT", o.out,
+                 "File to write: an npz with x [samples,points,3] and y [samples,points,1]")
+      ->required()
+      ->check(CLI::Validator(
+          [](const std::string& name) {
+            return name.ends_with(".npz") ? "" : "expected a name that ends in .npz; got " + name;
+          },
+          ""));
+  const auto number = [&](const char* name, std::int64_t& value, std::int64_t most,
+                          const char* what) {
+    app.add_option(name, value, what)
+        ->capture_default_str()
+        ->check(CLI::Range(std::int64_t{1}, most));
+  };
+  number("POINTS", o.points, std::int64_t{1} << 32, "Points of a sample");
+  number("SAMPLES", o.samples, 1000000, "Samples");
+  number("SEED", o.seed, std::int64_t{1} << 62, "Seed of surfaces and points");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp& help) {
+    app.exit(help);
+    return false;
+  } catch (const CLI::ParseError& error) {
+    flr::fail("{} (--help lists the arguments)", error.what());
+  }
+  return true;
 }
 
-void run(int argc, char** argv) {
-  flr::check(argc >= 2 && argc <= 5, "usage: make_cloud OUT.npz [POINTS] [SAMPLES] [SEED]");
-  const std::int64_t points = argc > 2 ? number(argv[2], "POINTS", std::int64_t{1} << 32) : 100000;
-  const std::int64_t samples = argc > 3 ? number(argv[3], "SAMPLES", 1000000) : 10;
-  const std::uint64_t seed =
-      argc > 4 ? std::uint64_t(number(argv[4], "SEED", std::int64_t{1} << 62)) : 1;
+void run(const Options& o) {
   using flr::data::Array;
-  Array x = Array::uninitialized(flr::data::ElementType::f32, {samples, points, 3});
-  Array y = Array::uninitialized(flr::data::ElementType::f32, {samples, points, 1});
+  Array x = Array::uninitialized(flr::data::ElementType::f32, {o.samples, o.points, 3});
+  Array y = Array::uninitialized(flr::data::ElementType::f32, {o.samples, o.points, 1});
   const Field field;
-  for (std::int64_t s = 0; s < samples; ++s)
-    fill(field, seed, std::uint64_t(s), points, x.mutable_as<float>().data() + s * points * 3,
-         y.mutable_as<float>().data() + s * points);
-  flr::data::write_npz(argv[1], {{"x", std::move(x)}, {"y", std::move(y)}});
-  fmt::print("wrote {}: {} samples of {} points\n", argv[1], samples, points);
+  for (std::int64_t s = 0; s < o.samples; ++s)
+    fill(field, std::uint64_t(o.seed), std::uint64_t(s), o.points,
+         x.mutable_as<float>().data() + s * o.points * 3,
+         y.mutable_as<float>().data() + s * o.points);
+  flr::data::write_npz(o.out, {{"x", std::move(x)}, {"y", std::move(y)}});
+  fmt::print("wrote {}: {} samples of {} points\n", o.out, o.samples, o.points);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   try {
-    run(argc, argv);
+    Options options;
+    if (parse(argc, argv, options)) run(options);
   } catch (const std::exception& error) {
     fmt::print(stderr, "make_cloud: {}\n", error.what());
     return 1;

@@ -152,6 +152,10 @@ same rel_error.json out/pdebench/b16_none out/pdebench/b16_block
 "$pdebench" --train true "${small[@]}" --epochs 1 --exp_name roomy >log 2>err
 grep -q "recomputes nothing" log || complain "something is recomputed in ample memory"
 grep -q "activations, MLPs recomputed" log || complain "the choices are not listed"
+"$FLR_BIN_DIR/make_cloud" --help >log 2>err && grep -q "Points of a sample" log && [ ! -e ./--help ] ||
+  complain "make_cloud --help"
+! "$FLR_BIN_DIR/make_cloud" cloud.txt >log 2>err && grep -q "^make_cloud: .*ends in .npz" err ||
+  complain "make_cloud takes cloud.txt"
 "$FLR_BIN_DIR/make_cloud" cloud.npz 10000 2 >log 2>err || { cat log err; complain "make_cloud"; }
 last_line log "wrote cloud.npz: 2 samples of 10000 points"
 if (ulimit -v 400000 && "$pdebench" --help) >log 2>err; then  # not with a sanitizer's address space

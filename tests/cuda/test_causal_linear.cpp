@@ -49,7 +49,7 @@ Tensor<T> composition(const Case& c, const std::vector<Tensor<T>>& t) {
 template <class T>
 Tensor<T> in_one(const Case& c, const std::vector<Tensor<T>>& t) {
   if (t[0].device().is_cpu() || std::same_as<T, double>) return composition(c, t);
-  FusedCausalLinear<T> o{.scale = 0.7, .normalize = c.normalize, .epsilon = 1e-3};
+  FusedCausalLinear o{.scale = 0.7, .normalize = c.normalize, .epsilon = 1e-3};
   o.feature = *mixers::fused_feature(c.map);
   if (c.hide) o.keep = c.keep().to(t[0].device());
   const Tensor<T> y = causal_linear(heads(t[0], c.H), heads(t[1], c.H), heads(t[2], c.H), o);
@@ -112,7 +112,7 @@ TEST_CASE("cuda causal linear attention: what has no kernel takes the compositio
   CHECK(!causal_linear(exact, exact, exact).defined());
   CHECK(mixers::causal_linear_attention(wide, wide, wide).shape() == wide.shape());
   const auto x = randn<float>({2, 1, 20, 16}, Device::cuda);
-  const FusedCausalLinear<float> o{.keep = ones<std::uint8_t>({3, 20}, Device::cuda)};
+  const FusedCausalLinear o{.keep = ones<std::uint8_t>({3, 20}, Device::cuda)};
   CHECK_THROWS_WITH_AS(causal_linear(x, x, x, o),
                        doctest::Contains("[causal_linear] expected a contiguous keep-mask"), Error);
 }

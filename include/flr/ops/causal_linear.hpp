@@ -9,14 +9,12 @@
 // mixers/causal_linear.hpp. Saves q, k, v, y and d.
 #pragma once
 
-#include "flr/core/explain.hpp"
 #include "flr/core/mixer_choice.hpp"
 #include "flr/ops/sdpa.hpp"
 
 namespace flr {
 
 /// Undivided or divided by weights, and what is done to q and k on the way.
-template <Floating T>
 struct FusedCausalLinear {
   double scale = 1;
   bool normalize = false;
@@ -29,7 +27,7 @@ struct FusedCausalLinear {
 /// the caller to take the composition.
 template <Floating T>
 Tensor<T> causal_linear(const Tensor<T>& q_in, const Tensor<T>& k_in, const Tensor<T>& v_in,
-                        const FusedCausalLinear<T>& o = {}) {
+                        const FusedCausalLinear& o = {}) {
   using C = compute_t<T>;
   check(q_in.rank() == 4 && q_in.shape() == k_in.shape() && v_in.rank() == 4 &&
             v_in.size(0) == q_in.size(0) && v_in.size(1) == q_in.size(1) &&
@@ -42,24 +40,11 @@ Tensor<T> causal_linear(const Tensor<T>& q_in, const Tensor<T>& k_in, const Tens
   p.normalize = o.normalize, p.feature = o.feature;
   p.scale = static_cast<C>(o.scale), p.epsilon = static_cast<C>(o.epsilon);
   const auto& table = backend<T>(q_in.device());
-  std::string why = "this backend has no kernel for it";
-  const bool fused = fused_mixers_allowed() && table.supports_causal_linear &&
-                     table.supports_causal_linear(p, &why);
-  explain([&] {
-    return fmt::format("[causal_linear] B={} H={} N={} E={} D={} {}: {}", p.B, p.H, p.N, p.E, p.D,
-                       name_of(dtype_of<T>),
-                       fused                    ? "one operation"
-                       : fused_mixers_allowed() ? "composition; " + why
-                                                : "composition; FLR_MIXER asks for it");
-  });
-  if (!fused) return {};
-  if (o.keep.defined()) {
-    check(o.keep.rank() == 2 && (o.keep.size(0) == p.B || o.keep.size(0) == 1) &&
-              o.keep.size(1) == p.N && o.keep.is_contiguous(),
-          "[causal_linear] expected a contiguous keep-mask [{} or 1, {}], got {}", p.B, p.N,
-          o.keep.shape());
-    p.keep = o.keep.data(), p.keep_batch = o.keep.size(0) == 1 ? 0 : p.N;
-  }
+  if (!takes_mixer_kernel<T>("causal_linear", table.causal_linear, table.supports_causal_linear, p, [&] {
+        return fmt::format("B={} H={} N={} E={} D={}", p.B, p.H, p.N, p.E, p.D);
+      }))
+    return {};
+  detail::bind_keep("causal_linear", p, o.keep, p.N);
   const Tensor<T> q = detail::readable_heads(q_in), k = detail::readable_heads(k_in),
                   v = detail::readable_heads(v_in);
   p.q = q.data(), p.k = k.data(), p.v = v.data();
@@ -79,14 +64,7 @@ Tensor<T> causal_linear(const Tensor<T>& q_in, const Tensor<T>& k_in, const Tens
              if (dy.strides()[3] != 1 && dy.size(3) != 1) dy = dy.clone();
              CausalLinearBackwardParams<T> p;
              p.f = f, p.dy = dy.data(), p.dys = detail::head_strides(dy);
-             auto dq = b.target_as<T>(0, q.get("causal_linear")),
-                  dk = b.target_as<T>(1, k.get("causal_linear")),
-                  dv = b.target_as<T>(2, v.get("causal_linear"));
-             p.dq = dq.data(), p.dk = dk.data(), p.dv = dv.data();
-             p.dq_mode = dq.mode(), p.dk_mode = dk.mode(), p.dv_mode = dv.mode();
-             if (dq.wanted()) p.dqs = detail::head_strides(dq.tensor());
-             if (dk.wanted()) p.dks = detail::head_strides(dk.tensor());
-             if (dv.wanted()) p.dvs = detail::head_strides(dv.tensor());
+             const detail::HeadTargets<T> targets(b, "causal_linear", q, k, v, p);
              backend<T>(dy.device()).causal_linear_backward(p);
            });
   return y;

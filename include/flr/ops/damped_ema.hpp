@@ -8,7 +8,6 @@
 // w. One operation on the CPU, and on the GPU for float and bf16; else the composition below.
 #pragma once
 
-#include "flr/core/explain.hpp"
 #include "flr/core/mixer_choice.hpp"
 #include "flr/ops/matmul.hpp"
 #include "flr/ops/scan.hpp"
@@ -81,17 +80,9 @@ Tensor<T> damped_ema(const Tensor<T>& x_in, const Tensor<compute_t<T>>& decay_in
   p.batch = x_in.size(0), p.tokens = x_in.size(1), p.channels = x_in.size(2);
   p.order = decay_in.size(1), p.reverse = reverse;
   const auto& table = backend<T>(x_in.device());
-  std::string why = "this backend has no kernel for it";
-  const bool fused = fused_mixers_allowed() && table.damped_ema &&
-                     (!table.supports_damped_ema || table.supports_damped_ema(p, &why));
-  explain([&] {
-    return fmt::format("[damped_ema] B={} N={} C={} order={} {}: {}", p.batch, p.tokens, p.channels,
-                       p.order, name_of(dtype_of<T>),
-                       fused                    ? "one operation"
-                       : fused_mixers_allowed() ? "composition; " + why
-                                                : "composition; FLR_MIXER asks for it");
-  });
-  if (!fused)
+  if (!takes_mixer_kernel<T>("damped_ema", table.damped_ema, table.supports_damped_ema, p, [&] {
+        return fmt::format("B={} N={} C={} order={}", p.batch, p.tokens, p.channels, p.order);
+      }))
     return damped_ema_composition(x_in.template to<C>(), decay_in, weight_in, reverse)
         .template to<T>();
   const Tensor<T> x = contiguous(x_in);

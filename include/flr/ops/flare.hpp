@@ -92,13 +92,7 @@ Tensor<T> flare_mixer(const Tensor<T>& q_in, const Tensor<T>& k_in, const Tensor
            FlareBackwardParams<T> p;
            p.f = f;
            p.dy = dy.data(), p.dys = {dy.strides()[0], dy.strides()[1], dy.strides()[2]};
-           auto dq = b.target_as<T>(0, q.get("flare_mixer")), dk = b.target_as<T>(1, k.get("flare_mixer")),
-                  dv = b.target_as<T>(2, v.get("flare_mixer"));
-           p.dq = dq.data(), p.dk = dk.data(), p.dv = dv.data();
-           p.dq_mode = dq.mode(), p.dk_mode = dk.mode(), p.dv_mode = dv.mode();
-           if (dq.wanted()) p.dqs = detail::head_strides(dq.tensor());
-           if (dk.wanted()) p.dks = detail::head_strides(dk.tensor());
-           if (dv.wanted()) p.dvs = detail::head_strides(dv.tensor());
+           const detail::HeadTargets<T> targets(b, "flare_mixer", q, k, v, p);
            backend<T>(dy.device()).flare_backward(p);
          });
   return y;

@@ -8,7 +8,6 @@
 // q, k, v, S and z; features are computed again.
 #pragma once
 
-#include "flr/core/explain.hpp"
 #include "flr/core/mixer_choice.hpp"
 #include "flr/ops/sdpa.hpp"
 
@@ -39,24 +38,11 @@ Tensor<T> fused_linear_attention(const Tensor<T>& q_in, const Tensor<T>& k_in, c
   p.feature = o.feature, p.epsilon = static_cast<C>(o.epsilon);
   p.q = q.data(), p.k = k.data(), p.v = v.data();
   p.qs = detail::head_strides(q), p.ks = detail::head_strides(k), p.vs = detail::head_strides(v);
-  std::string why = "this backend has no kernel for it";
-  const bool fused = fused_mixers_allowed() && table.supports_linear_attention &&
-                     table.supports_linear_attention(p, &why);
-  explain([&] {
-    return fmt::format("[linear_attention] B={} H={} Nq={} Nk={} D={} {}: {}", p.B, p.H, p.Nq, p.Nk,
-                       p.D, name_of(dtype_of<T>),
-                       fused                    ? "one operation"
-                       : fused_mixers_allowed() ? "composition; " + why
-                                                : "composition; FLR_MIXER asks for it");
-  });
-  if (!fused) return {};
-  if (o.keep.defined()) {
-    check(o.keep.rank() == 2 && (o.keep.size(0) == p.B || o.keep.size(0) == 1) &&
-              o.keep.size(1) == p.Nk && o.keep.is_contiguous(),
-          "[linear_attention] expected a contiguous keep-mask [{} or 1, {}], got {}", p.B, p.Nk,
-          o.keep.shape());
-    p.keep = o.keep.data(), p.keep_batch = o.keep.size(0) == 1 ? 0 : p.Nk;
-  }
+  if (!takes_mixer_kernel<T>("linear_attention", table.linear_attention, table.supports_linear_attention, p, [&] {
+        return fmt::format("B={} H={} Nq={} Nk={} D={}", p.B, p.H, p.Nq, p.Nk, p.D);
+      }))
+    return {};
+  detail::bind_keep("linear_attention", p, o.keep, p.Nk);
   // Laid out as tokens, which is how the layer behind wants them.
   Tensor<T> y = permute(Tensor<T>::empty({p.B, p.Nq, p.H, p.D}, q.device()), {0, 2, 1, 3});
   auto state = Tensor<C>::empty({p.B, p.H, p.D, p.D + 1}, q.device());
@@ -76,14 +62,7 @@ Tensor<T> fused_linear_attention(const Tensor<T>& q_in, const Tensor<T>& k_in, c
                dy = dy.clone();
              LinearAttentionBackwardParams<T> p;
              p.f = f, p.dy = dy.data(), p.dys = detail::head_strides(dy);
-             auto dq = b.target_as<T>(0, q.get("linear_attention")),
-                  dk = b.target_as<T>(1, k.get("linear_attention")),
-                  dv = b.target_as<T>(2, v.get("linear_attention"));
-             p.dq = dq.data(), p.dk = dk.data(), p.dv = dv.data();
-             p.dq_mode = dq.mode(), p.dk_mode = dk.mode(), p.dv_mode = dv.mode();
-             if (dq.wanted()) p.dqs = detail::head_strides(dq.tensor());
-             if (dk.wanted()) p.dks = detail::head_strides(dk.tensor());
-             if (dv.wanted()) p.dvs = detail::head_strides(dv.tensor());
+             const detail::HeadTargets<T> targets(b, "linear_attention", q, k, v, p);
              backend<T>(dy.device()).linear_attention_backward(p);
            });
   return y;

@@ -11,6 +11,7 @@
 #include "flr/core/explain.hpp"
 #include "flr/ops/convert.hpp"
 #include "flr/ops/elementwise.hpp"
+#include "flr/ops/heads.hpp"
 #include "flr/ops/matmul.hpp"
 #include "flr/ops/softmax.hpp"
 
@@ -25,19 +26,6 @@ struct SdpaOptions {
 };
 
 namespace detail {
-
-/// The strides of heads [B or 1, H or 1, N, D], 0 where an axis is broadcast.
-template <Floating T>
-HeadStrides head_strides(const Tensor<T>& x) {
-  const Shape& s = x.strides();
-  return {x.size(0) == 1 ? 0 : s[0], x.size(1) == 1 ? 0 : s[1], s[2]};
-}
-
-/// Heads as kernels read them: the last axis contiguous.
-template <Floating T>
-Tensor<T> readable_heads(const Tensor<T>& x) {
-  return x.strides()[3] == 1 || x.size(3) == 1 ? x : contiguous(x);
-}
 
 inline index_t broadcast_extent(const char* what, index_t a, index_t b) {
   check(a == b || a == 1 || b == 1, "[sdpa] {} of {} and {} do not broadcast", what, a, b);
@@ -78,12 +66,7 @@ Tensor<T> sdpa(const Tensor<T>& q_in, const Tensor<T>& k_in, const Tensor<T>& v_
   p.qs = detail::head_strides(q), p.ks = detail::head_strides(k), p.vs = detail::head_strides(v);
 
   const Tensor<std::uint8_t>& keep = options.keep;
-  if (keep.defined()) {
-    check(keep.rank() == 2 && (keep.size(0) == p.B || keep.size(0) == 1) && keep.size(1) == p.Nk &&
-              keep.is_contiguous(),
-          "[sdpa] expected a contiguous keep-mask [{} or 1, {}], got {}", p.B, p.Nk, keep.shape());
-    p.keep = keep.data(), p.keep_batch = keep.size(0) == 1 ? 0 : p.Nk;
-  }
+  detail::bind_keep("sdpa", p, keep, p.Nk);
   Tensor<T> bias;
   if (options.bias.defined()) {
     const Shape full{p.B, p.H, p.Nq, p.Nk};
@@ -129,15 +112,9 @@ Tensor<T> sdpa(const Tensor<T>& q_in, const Tensor<T>& k_in, const Tensor<T>& v_
              p.f = f;
              p.dout = dy.data();
              p.dos = {dy.strides()[0], dy.strides()[1], dy.strides()[2]};
-             auto dq = b.target_as<T>(0, q.get("sdpa")), dk = b.target_as<T>(1, k.get("sdpa")),
-                  dv = b.target_as<T>(2, v.get("sdpa"));
+             const detail::HeadTargets<T> targets(b, "sdpa", q, k, v, p);
              auto dbias = b.target<T>(3);
-             p.dq = dq.data(), p.dk = dk.data(), p.dv = dv.data(), p.dbias = dbias.data();
-             p.dq_mode = dq.mode(), p.dk_mode = dk.mode(), p.dv_mode = dv.mode();
-             p.dbias_mode = dbias.mode();
-             if (dq.wanted()) p.dqs = detail::head_strides(dq.tensor());
-             if (dk.wanted()) p.dks = detail::head_strides(dk.tensor());
-             if (dv.wanted()) p.dvs = detail::head_strides(dv.tensor());
+             p.dbias = dbias.data(), p.dbias_mode = dbias.mode();
              backend<T>(dy.device()).sdpa_backward(p);
            });
   return y;

@@ -1,0 +1,56 @@
+// What the nodes of attention share: heads as kernels read them, key masks, the places of
+// gradients.
+#pragma once
+
+#include "flr/graph/record.hpp"
+#include "flr/ops/views.hpp"
+
+namespace flr::detail {
+
+/// The strides of heads [B or 1, H or 1, N, D], 0 where an axis is broadcast.
+template <Floating T>
+HeadStrides head_strides(const Tensor<T>& x) {
+  const Shape& s = x.strides();
+  return {x.size(0) == 1 ? 0 : s[0], x.size(1) == 1 ? 0 : s[1], s[2]};
+}
+
+/// Heads as kernels read them: the last axis contiguous.
+template <Floating T>
+Tensor<T> readable_heads(const Tensor<T>& x) {
+  return x.strides()[3] == 1 || x.size(3) == 1 ? x : contiguous(x);
+}
+
+/// The key mask [B or 1, keys] as a call's parameters hold it; undefined: all keys take part.
+template <class P>
+void bind_keep(const char* operation, P& p, const Tensor<std::uint8_t>& keep, index_t keys) {
+  if (!keep.defined()) return;
+  check(keep.rank() == 2 && (keep.size(0) == p.B || keep.size(0) == 1) && keep.size(1) == keys &&
+            keep.is_contiguous(),
+        "[{}] expected a contiguous keep-mask [{} or 1, {}], got {}", operation, p.B, keys,
+        keep.shape());
+  p.keep = keep.data(), p.keep_batch = keep.size(0) == 1 ? 0 : keys;
+}
+
+/// Where a node's first three inputs q, k and v want their gradients, in their own layouts; written
+/// into the parameters of the backward call, which it must outlive.
+template <Floating T>
+class HeadTargets {
+ public:
+  template <class P>
+  HeadTargets(Backward& b, const char* operation, const Saved<T>& q, const Saved<T>& k,
+              const Saved<T>& v, P& p)
+      : dq_(b.target_as<T>(0, q.get(operation))),
+        dk_(b.target_as<T>(1, k.get(operation))),
+        dv_(b.target_as<T>(2, v.get(operation))) {
+    p.dq = dq_.data(), p.dk = dk_.data(), p.dv = dv_.data();
+    p.dq_mode = dq_.mode(), p.dk_mode = dk_.mode(), p.dv_mode = dv_.mode();
+    if (dq_.wanted()) p.dqs = head_strides(dq_.tensor());
+    if (dk_.wanted()) p.dks = head_strides(dk_.tensor());
+    if (dv_.wanted()) p.dvs = head_strides(dv_.tensor());
+  }
+
+ private:
+  GradTarget<T> dq_, dk_, dv_;
+};
+
+}  // namespace flr::detail
