@@ -5,9 +5,6 @@
 // maximum over 64 tokens spread over all is taken, which are among the tokens, so that the sum is at
 // least 1. Scores and exponentials then follow each other without a branch, in warps that hold
 // tokens (walk.cuh). A sum beyond 2^100 raises a flag, and encode_kernel does it over.
-#include <cstdlib>
-#include <string>
-
 #include "flare/ring.cuh"
 
 namespace flr::cuda::flare {
@@ -17,20 +14,18 @@ constexpr int samples = 64;
 
 /// Statistics: 0 what is subtracted, for lane t of latents 2t, 2t + 1, 8 + 2t, 8 + 2t + 1; 1 the sums
 /// of weights, by latent.
-template <int D, bool In_ring>
-using Slots = Group<D, 1, 2, In_ring ? Ring::bytes : 0>;
+template <int D>
+using Slots = Group<D, 1, 2, Ring::bytes>;
 
-/// By warps round a ring or in turns.
-template <int D, int T, int Warps, bool In_ring>
+template <int D, int T, int Warps>
 __global__ void __launch_bounds__(Warps * 32) sampled_kernel(Encode p, Walk walk, float* o, float* ml,
                                                              int* overflow) {
   extern __shared__ __align__(16) unsigned char shared[];
-  const Block<Slots<D, In_ring>, D, T> block(walk, shared);
+  const Block<Slots<D>, D, T> block(walk, shared);
   const index_t N = p.n.N;
   const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
   const float scale = p.n.scale * log2_e;
   if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0) *overflow = 0;
-  Turns turns(shared, walk.order);
   Ring ring;
   block.each_group([&](int head, int i, int row) {
     const auto at = block.group(head, i);
@@ -50,7 +45,7 @@ __global__ void __launch_bounds__(Warps * 32) sampled_kernel(Encode p, Walk walk
     x0 = quad_max(x0) * scale, x1 = quad_max(x1) * scale;
     at.save_sums({});
     at.save_rows(0, q);
-    if (In_ring) Ring::init(at.barriers());
+    Ring::init(at.barriers());
     if (t > 1) return;
     at.statistic(0, g / 2 * 4 + t * 2 + g % 2) = t ? x1 : x0;
     at.statistic(1, g + 8 * t) = 0;
@@ -74,7 +69,7 @@ __global__ void __launch_bounds__(Warps * 32) sampled_kernel(Encode p, Walk walk
         }
       }
     }
-    const auto step = [&](const auto& at, auto wait) {
+    ring.each_step(block, head, [&](const auto& at, auto wait) {
       Weights w[T];
       if (busy) {
         const Rows<D> q = at.rows_of(0);
@@ -108,11 +103,7 @@ __global__ void __launch_bounds__(Warps * 32) sampled_kernel(Encode p, Walk walk
         __syncwarp();
         if (t == 0) l0 = l[0], l1 = l[2];
       }
-    };
-    if constexpr (In_ring)
-      ring.each_step(block, head, step);
-    else
-      turns.each_step(block, head, step);
+    });
   });
   __syncthreads();
   block.write_parts(o);
@@ -132,32 +123,18 @@ constexpr int warps = 16;
 }  // namespace
 
 void encode_sampled(const Encode& p, Scratch<int>& overflow) {
-  // To compare, until the ring has been timed on a GPU: FLR_ENCODE_STEPS=ring instead of turns. Then
-  // the variable goes, and the slower of both.
-  const char* text = std::getenv("FLR_ENCODE_STEPS");
-  const std::string wanted = text && *text ? text : "turns";
-  check(wanted == "ring" || wanted == "turns",
-        "[flare_encode] expected FLR_ENCODE_STEPS to be ring or turns; got {}", wanted);
-  const bool in_turns = wanted == "turns";
   with_width<64>(p.n.D, [&]<int D>() {
-    const auto run = [&]<bool In_ring>() {
-      const auto kernel = sampled_kernel<D, tiles<D>, warps, In_ring>;
-      const Plan plan = plan_for("flare_encode", kernel, p.n, 16 * tiles<D>, warps,
-                                 Slots<D, In_ring>::bytes, In_ring);
-      const index_t rows = index_t{p.n.B} * p.n.H * plan.splits * p.n.M;
-      const Scratch<float> o(rows * D), ml(rows * 2);
-      for (int i = 0; i < plan.passes; ++i) {
-        const Walk walk{p.n, plan.order, i * plan.order.groups};
-        kernel<<<dim3(plan.splits, plan.others), 32 * plan.order.warps, plan.shared, stream()>>>(
-            p, walk, o, ml, overflow.data());
-        check_launch("flare_encode");
-      }
-      encode_merge(p, o, ml, int(plan.splits), {.raise = overflow.data()});
-    };
-    if (in_turns)
-      run.template operator()<false>();
-    else
-      run.template operator()<true>();
+    const auto kernel = sampled_kernel<D, tiles<D>, warps>;
+    const Plan plan = plan_for("flare_encode", kernel, p.n, 16 * tiles<D>, warps, Slots<D>::bytes);
+    const index_t rows = index_t{p.n.B} * p.n.H * plan.splits * p.n.M;
+    const Scratch<float> o(rows * D), ml(rows * 2);
+    for (int i = 0; i < plan.passes; ++i) {
+      const Walk walk{p.n, plan.order, i * plan.order.groups};
+      kernel<<<dim3(plan.splits, plan.others), 32 * plan.order.warps, plan.shared, stream()>>>(
+          p, walk, o, ml, overflow.data());
+      check_launch("flare_encode");
+    }
+    encode_merge(p, o, ml, int(plan.splits), {.raise = overflow.data()});
   });
 }
 

@@ -12,15 +12,8 @@
 //
 // A warp keeps 16 T tokens in registers and walks over the latents of their head, which lie in
 // shared memory as fragments; gradients of tokens stay in registers, gradients of latents are summed
-// in shared memory in turns (turns.cuh). Bound by issue slots and exponentials alike.
-//
-// Up to D = 16 mixer_scaled.cu can do the second pass. To compare, until it has run on a GPU:
-// FLR_MIXER_BACKWARD=a or b take the versions of mixer_scaled.cu and the first pass round a ring
-// (ring.cuh); old, the default, mixer_kernel here at every D and the first pass in turns. The
-// variable and the slower versions then go.
-#include <cstdlib>
-#include <string>
-
+// in shared memory by warps round a ring (ring.cuh). Bound by issue slots and exponentials alike. Up
+// to D = 16 the second pass is that of mixer_scaled.cu.
 #include "flare/ring.cuh"
 
 namespace flr::cuda::flare {
@@ -37,26 +30,25 @@ struct Pass {
 /// Statistics of 16 latents for lane t. 0: lse_z in base 2; 1: 2^(lse_z − top), both of latents 2t,
 /// 2t + 1, 8 + 2t, 8 + 2t + 1; 2 and 3: −δz twice of latents 2t, 2t + 1, and of 8 + 2t, 8 + 2t + 1.
 template <int D>
-using Latents3 = Group<D, 3, 4>;
-template <int D, bool In_ring>
-using Latents1 = Group<D, 1, 0, In_ring ? Ring::bytes : 0>;
+using Latents3 = Group<D, 3, 4, Ring::bytes>;
+template <int D>
+using Latents1 = Group<D, 1, 0, Ring::bytes>;
 
-/// dz = Rᵀ dy, by warps round a ring or in turns.
-template <int D, int T, int Warps, bool In_ring>
+/// dz = Rᵀ dy.
+template <int D, int T, int Warps>
 __global__ void __launch_bounds__(Warps * 32) latent_kernel(Pass pass) {
   extern __shared__ __align__(16) unsigned char shared[];
-  const Block<Latents1<D, In_ring>, D, T> block(pass.walk, shared);
+  const Block<Latents1<D>, D, T> block(pass.walk, shared);
   const MixerBackward& p = pass.p;
   const index_t N = p.n.N;
   const int g = threadIdx.x % 32 / 4;
   const float scale = p.n.scale * log2_e;
-  Turns turns(shared, pass.walk.order);
   Ring ring;
   block.each_group([&](int head, int i, int row) {
     const auto at = block.group(head, i);
     at.save_sums({});
     at.save_rows(0, load_rows<D>(p.q.head(block.b, block.h0 + head), p.q.s.row, row, p.n.M));
-    if (In_ring) Ring::init(at.barriers());
+    Ring::init(at.barriers());
   });
   __syncthreads();
   block.each_walk([&](index_t first, int head, bool busy) {
@@ -75,7 +67,7 @@ __global__ void __launch_bounds__(Warps * 32) latent_kernel(Pass pass) {
           lse[a][e] = n + g + 8 * e < N ? lse_row[n + g + 8 * e] * log2_e : INFINITY;
       }
     }
-    const auto step = [&](const auto& at, auto wait) {
+    ring.each_step(block, head, [&](const auto& at, auto wait) {
       Weights w[T];
       if (busy) {
         const Rows<D> q = at.rows_of(0);
@@ -98,11 +90,7 @@ __global__ void __launch_bounds__(Warps * 32) latent_kernel(Pass pass) {
         for (int a = 0; a < T; ++a) accumulate<D>(dz, w[a], dy[a]);
         at.save_sums(dz);
       }
-    };
-    if constexpr (In_ring)
-      ring.each_step(block, head, step);
-    else
-      turns.each_step(block, head, step);
+    });
   });
   __syncthreads();
   block.write_parts(pass.parts);
@@ -209,10 +197,11 @@ __global__ void __launch_bounds__(Warps * 32) mixer_kernel(Pass pass) {
   const MixerBackward& p = pass.p;
   const Order& order = pass.walk.order;
   const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  Turns turns(shared, order);
+  Ring ring;
   block.each_group([&](int head, int i, int row) {
     const auto at = block.group(head, i);
     const int h = block.h0 + head;
+    Ring::init(at.barriers());
     const Rows<D> z = load_rows<D>(p.z.head(block.b, h), p.z.s.row, row, p.n.M),
                   dz = load_rows<D>(pass.dz.head(block.b, h), pass.dz.s.row, row, p.n.M);
     at.save_sums({});
@@ -252,7 +241,7 @@ __global__ void __launch_bounds__(Warps * 32) mixer_kernel(Pass pass) {
       tokens.load(p, block.b, block.h0 + head, first);
       factors = tokens.factors(block.pairs()[head]);
     }
-    turns.each_step(block, head, [&](const auto& at, auto wait) {
+    ring.each_step(block, head, [&](const auto& at, auto wait) {
       wait();
       if (busy) {
         Sums<D> dq;
@@ -282,18 +271,9 @@ __global__ void __launch_bounds__(Warps * 32) mixer_kernel(Pass pass) {
 /// Tiles of 16 tokens a warp, and the most warps that registers allow; as measured on an H100.
 template <int D>
 struct Tuning {
-  static constexpr int tiles = D <= 32 ? 2 : 1, warps = D <= 8 ? 16 : D == 16 ? 12 : 8;
+  static constexpr int tiles = D <= 32 ? 2 : 1, warps = 8;
   static constexpr int latent_tiles = D <= 16 ? 4 : D == 32 ? 2 : 1, latent_warps = 16;
 };
-
-/// FLR_MIXER_BACKWARD: 'a', 'b', or 'o' for old.
-char version() {
-  const char* text = std::getenv("FLR_MIXER_BACKWARD");
-  const std::string wanted = text && *text ? text : "old";
-  check(wanted == "a" || wanted == "b" || wanted == "old",
-        "[flare_mixer] expected FLR_MIXER_BACKWARD to be a, b or old; got {}", wanted);
-  return wanted[0];
-}
 
 }  // namespace
 
@@ -313,42 +293,41 @@ void mixer_backward(const MixerBackward& p) {
       }
     };
     const index_t heads = index_t{n.B} * n.H;
-    const char chosen = version();
-    const bool scaled = D <= 16 && chosen != 'o';
+    constexpr bool scaled = D <= 16;  // dz is rounded there, behind a factor
     const Scratch<bf16> dz(scaled ? 0 : heads * n.M * D);
     const Scratch<float> exact(scaled ? heads * n.M * D : 0);
     const HeadStrides rows{index_t{n.H} * n.M * D, index_t{n.M} * D, D};
-    const auto latents = [&]<bool In_ring>() {
-      const auto kernel = latent_kernel<D, Tune::latent_tiles, Tune::latent_warps, In_ring>;
+    {
+      const auto kernel = latent_kernel<D, Tune::latent_tiles, Tune::latent_warps>;
       const Plan plan = plan_for("flare_mixer_backward", kernel, n, 16 * Tune::latent_tiles,
-                                 Tune::latent_warps, Latents1<D, In_ring>::bytes, In_ring);
+                                 Tune::latent_warps, Latents1<D>::bytes);
       const Scratch<float> parts(heads * plan.splits * n.M * D);
       Pass pass{.p = p};
       pass.parts = parts;
       launch(kernel, pass, plan);
+      const int splits = int(plan.splits);
       if (scaled)
-        reduce_partials(n, parts, int(plan.splits), 1,
-                        GradOf<float>{{exact.data(), rows}, GradMode::overwrite});
+        reduce_partials(n, parts, splits, 1, GradOf<float>{{exact.data(), rows}, GradMode::overwrite});
       else
-        reduce_partials(n, parts, int(plan.splits), 1, Grad{{dz.data(), rows}, GradMode::overwrite});
-    };
-    if (chosen == 'o')
-      latents.template operator()<false>();
-    else
-      latents.template operator()<true>();
-    if (scaled) return mixer_backward_scaled(p, {exact.data(), rows}, chosen);
-    const auto kernel = mixer_kernel<D, Tune::tiles, Tune::warps>;
-    const Plan plan = plan_for("flare_mixer_backward", kernel, n, 16 * Tune::tiles, Tune::warps, Latents3<D>::bytes);
-    const Scratch<float> parts(p.dq.wanted() ? heads * plan.splits * n.M * D : 0);
-    const index_t carried = plan.passes > 1 ? heads * n.N * D : 0;
-    const Scratch<float> dk(p.dk.wanted() ? carried : 0), dv(p.dv.wanted() ? carried : 0);
-    Pass pass{.p = p, .dz = {dz.data(), rows}};
-    pass.dk = {p.dk, carried ? dk.data() : nullptr};
-    pass.dv = {p.dv, carried ? dv.data() : nullptr};
-    pass.dk.factor = n.scale;
-    pass.parts = p.dq.wanted() ? parts.data() : nullptr;
-    launch(kernel, pass, plan);
-    reduce_partials(n, parts, int(plan.splits), n.scale, p.dq);
+        reduce_partials(n, parts, splits, 1, Grad{{dz.data(), rows}, GradMode::overwrite});
+    }
+    if constexpr (scaled) {
+      mixer_backward_scaled(p, {exact.data(), rows});
+    } else {
+      const auto kernel = mixer_kernel<D, Tune::tiles, Tune::warps>;
+      const Plan plan =
+          plan_for("flare_mixer_backward", kernel, n, 16 * Tune::tiles, Tune::warps, Latents3<D>::bytes);
+      const Scratch<float> parts(p.dq.wanted() ? heads * plan.splits * n.M * D : 0);
+      const index_t carried = plan.passes > 1 ? heads * n.N * D : 0;
+      const Scratch<float> dk(p.dk.wanted() ? carried : 0), dv(p.dv.wanted() ? carried : 0);
+      Pass pass{.p = p, .dz = {dz.data(), rows}};
+      pass.dk = {p.dk, carried ? dk.data() : nullptr};
+      pass.dv = {p.dv, carried ? dv.data() : nullptr};
+      pass.dk.factor = n.scale;
+      pass.parts = p.dq.wanted() ? parts.data() : nullptr;
+      launch(kernel, pass, plan);
+      reduce_partials(n, parts, int(plan.splits), n.scale, p.dq);
+    }
   });
 }
 

@@ -22,15 +22,16 @@
 // the last token, R has an exponential of its own.
 //
 // Clocks of a quarter of a multiprocessor for 512 scores, counted in the machine code; what the
-// latencies make of it is a simulation's word (both tiles of mixer_kernel at its 12 and 16 warps):
+// latencies make of it was simulated, and measured on an H100 (N = 10⁶, H = 8; both hops' whole
+// backward in ms). Unscaled is mixer_backward.cu's kernel at the same D:
 //
-//                      instructions  tensor cores  exponentials  shared memory   simulated
-//   D = 16: mixer_kernel        189           144           128            244         321
-//      a: 4 tiles, 8 warps      114           160           128            132         250
-//      b: 2 tiles, 12 warps     129           160           128            221         284
-//   D = 8:  mixer_kernel        176            78           128            182         238
-//      a: 2 tiles, 16 warps     113            90           128            149         172
-//      b: 3 tiles, 12 warps     106            90           128            117         188
+//                     instructions  tensor cores  exponentials  shared memory  simulated  M=128  M=2048
+//   D = 16: unscaled           189           144           128            244        321   2.29    20.2
+//     4 tiles, 8 warps         114           160           128            132        250   2.53    18.4
+//     2 tiles, 12 warps        129           160           128            221        284   2.23    17.9
+//   D = 8:  unscaled           176            78           128            182        238   2.06    16.4
+//     2 tiles, 16 warps        113            90           128            149        172   1.95    13.2
+//     3 tiles, 12 warps        106            90           128            117        188   1.72    13.2
 //
 // No unit is busy all the time, so what counts is that different warps use different ones (ring.cuh).
 #include "flare/scaled_latents.cuh"
@@ -305,7 +306,7 @@ void run(const MixerBackward& p, const Heads<const float>& dz) {
   const Sizes& n = p.n;
   const auto kernel = scaled_kernel<D, T, Warps>;
   const Plan plan =
-      plan_for("flare_mixer_backward", kernel, n, 16 * T, Warps, ScaledLatents<D>::bytes, true);
+      plan_for("flare_mixer_backward", kernel, n, 16 * T, Warps, ScaledLatents<D>::bytes);
   const index_t heads = index_t{n.B} * n.H, carried = plan.passes > 1 ? heads * n.N * D : 0;
   const Scratch<float> parts(p.dq.wanted() ? heads * plan.splits * n.M * D : 0);
   const Scratch<float> dk(p.dk.wanted() ? carried : 0), dv(p.dv.wanted() ? carried : 0);
@@ -327,17 +328,9 @@ void run(const MixerBackward& p, const Heads<const float>& dz) {
 
 }  // namespace
 
-void mixer_backward_scaled(const MixerBackward& p, const Heads<const float>& dz, char version) {
-  with_width<16>(p.n.D, [&]<int D>() {
-    // Warps of few tiles read shared memory more often; many tiles leave registers for few warps.
-    constexpr bool narrow = D <= 8;
-    // Where there are few tokens, large tiles would leave multiprocessors idle.
-    const bool few = p.n.N * p.n.H * p.n.B < 16 * 4 * 8 * index_t{multiprocessors()};
-    if (version == 'b' || (few && !narrow))
-      run<D, narrow ? 3 : 2, 12>(p, dz);
-    else
-      run<D, narrow ? 2 : 4, narrow ? 16 : 8>(p, dz);
-  });
+void mixer_backward_scaled(const MixerBackward& p, const Heads<const float>& dz) {
+  // Warps of few tiles read shared memory more often; many tiles leave registers for few warps.
+  with_width<16>(p.n.D, [&]<int D>() { run<D, D <= 8 ? 3 : 2, 12>(p, dz); });
 }
 
 }  // namespace flr::cuda::flare

@@ -84,7 +84,7 @@ void decode(const Decode&);
 void decode_backward(const DecodeBackward&);
 void mixer_backward(const MixerBackward&);
 /// The pass over the tokens of it for D up to 16; dz [B,H,M,D].
-void mixer_backward_scaled(const MixerBackward&, const Heads<const float>& dz, char version);
+void mixer_backward_scaled(const MixerBackward&, const Heads<const float>& dz);
 
 /// Floats, in products of matmul_precision().
 void encode(const EncodeOf<float>&);

@@ -1,11 +1,10 @@
-// The walk of warps with tokens over latents in shared memory (turns.cuh): what lies there, who goes
+// The walk of warps with tokens over latents in shared memory (ring.cuh): what lies there, who goes
 // where, and how many blocks there are.
 #pragma once
 
 #include "common/shared.cuh"
 #include "flare/launch.hpp"
 #include "flare/token_sums.cuh"
-#include "flare/turns.cuh"
 
 namespace flr::cuda::flare {
 
@@ -69,14 +68,19 @@ struct Group {
   }
 };
 
+/// How a block's warps are spread over its `heads` heads of `groups` groups each: as many for each.
+struct Order {
+  int warps = 1, heads = 1, groups = 1;
+};
+
 /// One launch: groups of 16 latents from `group` on.
 struct Walk {
   Sizes n;
   Order order;
   int group = 0;
 };
-/// Barriers, and a pair of numbers for each of at most 16 heads, before the groups.
-constexpr int fixed_bytes = 16 + 16 * 8;
+/// A pair of numbers for each of at most 16 heads, before the groups.
+constexpr int fixed_bytes = 16 * 8;
 
 /// Where a block is: its heads, and what its warps walk over with 16 T tokens each.
 template <class Group_, int D, int T>
@@ -90,7 +94,7 @@ struct Block {
     const int head_blocks = walk.n.H / walk.order.heads;
     b = blockIdx.y / head_blocks, h0 = blockIdx.y % head_blocks * walk.order.heads;
   }
-  __device__ float2* pairs() const { return reinterpret_cast<float2*>(shared + 16); }
+  __device__ float2* pairs() const { return reinterpret_cast<float2*>(shared); }
   __device__ G group(int head, int i) const {
     return {static_cast<unsigned>(__cvta_generic_to_shared(shared)) + fixed_bytes +
             (head * walk.order.groups + i) * G::bytes};
@@ -137,19 +141,17 @@ struct Plan {
 
 /// How heads and warps go to blocks, one a multiprocessor: what ends first by a rough count. A walk
 /// of a warp takes as many steps as there are groups; a step takes longer beside more warps.
-/// `even`: as many warps for each head.
-inline Order best_order(const Sizes& n, index_t tiles, int most_warps, int groups, int room,
-                        bool even) {
+inline Order best_order(const Sizes& n, index_t tiles, int most_warps, int groups, int room) {
   Order best;
   double least = INFINITY;
   for (int heads = 1; heads <= 16 && n.H % heads == 0 && heads * groups <= room; heads *= 2)
     for (int warps = most_warps; warps >= 4; warps /= 2) {
-      const Order order = Order::of(warps, heads, groups);
-      if (even && order.warps % heads != 0) continue;
+      const Order order{warps < heads * groups ? warps : heads * groups, heads, groups};
+      if (order.warps % heads != 0) continue;
       const index_t others = index_t{n.B} * (n.H / heads), blocks = multiprocessors() / others;
       const index_t splits = blocks > 0 ? blocks : 1, waves = ceil_div(others * splits, multiprocessors());
       const index_t rounds = ceil_div(tiles, splits * order.warps);
-      const double step = (2.4 + 0.23 * order.warps) * (order.stride == 1 ? 1.1 : 1);
+      const double step = (2.4 + 0.23 * order.warps) * (2 * order.warps > heads * groups ? 1.1 : 1);
       const double setup = 4. * heads * groups / order.warps;
       const double time = double(waves) * (double(rounds) * heads * groups + setup) * step;
       // Neighbouring heads share the sectors that rows of tokens are read in.
@@ -160,12 +162,12 @@ inline Order best_order(const Sizes& n, index_t tiles, int most_warps, int group
 /// For warps of `tokens` tokens each, at most `warps` a block.
 template <class Kernel>
 Plan plan_for(const char* what, Kernel* kernel, const Sizes& n, int tokens, int warps,
-              int group_bytes, bool even = false) {
+              int group_bytes) {
   const int room = (max_shared_bytes() - fixed_bytes) / group_bytes, all = (n.M + 15) / 16;
   Plan plan;
   plan.passes = (all + room - 1) / room;
   const index_t tiles = ceil_div(n.N, tokens);
-  plan.order = best_order(n, tiles, warps, (all + plan.passes - 1) / plan.passes, room, even);
+  plan.order = best_order(n, tiles, warps, (all + plan.passes - 1) / plan.passes, room);
   plan.shared = fixed_bytes + plan.order.heads * plan.order.groups * group_bytes;
   plan.others = unsigned(n.B * (n.H / plan.order.heads));
   allow_shared(kernel, plan.shared, what);

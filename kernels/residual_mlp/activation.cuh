@@ -4,7 +4,7 @@
 // rounding of the result). Otherwise every function is good to a few ulp of float.
 #pragma once
 
-#include "../common/device.cuh"
+#include "common/device.cuh"
 
 namespace flr::cuda::mlp {
 

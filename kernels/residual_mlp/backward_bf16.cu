@@ -1,7 +1,7 @@
 // The residual MLP's backward pass in bf16: which of its two forms runs, and the merge.
 //
 // Recomputing costs a third of the products and no memory; PyTorch stores 2(L+1) activations a row.
-#include "backward_bf16.cuh"
+#include "residual_mlp/backward_bf16.cuh"
 
 namespace flr::cuda::mlp {
 

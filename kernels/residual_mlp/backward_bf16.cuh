@@ -2,7 +2,7 @@
 // parameter gradients and says how many.
 #pragma once
 
-#include "entries.hpp"
+#include "residual_mlp/entries.hpp"
 
 namespace flr::cuda::mlp {
 

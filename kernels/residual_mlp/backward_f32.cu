@@ -5,8 +5,8 @@
 // one range of the chunk's rows, 32 rows at a time through shared memory, 4 × 4 sums a thread;
 // ranges keep their partial sums from chunk to chunk and are added in order at the end. Chunks are
 // short enough that what the chain left is mostly still in L2.
-#include "backward_f32.cuh"
-#include "tile_f32.cuh"
+#include "residual_mlp/backward_f32.cuh"
+#include "residual_mlp/tile_f32.cuh"
 
 namespace flr::cuda::mlp {
 namespace {

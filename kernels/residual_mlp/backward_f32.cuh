@@ -1,7 +1,7 @@
 // What the two kernels of the float backward pass (backward_f32.cu) share.
 #pragma once
 
-#include "entries.hpp"
+#include "residual_mlp/entries.hpp"
 
 namespace flr::cuda::mlp {
 

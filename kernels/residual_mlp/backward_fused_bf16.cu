@@ -7,8 +7,8 @@
 // 32×32 pieces of all dW, over all 128 rows.
 // Reads x and dy, writes dx. At C = 64, L = 3 a tile moves 1.2 MB through shared memory (9.4k
 // clocks), which bounds the kernel: 0.32 ms for a million rows, above 0.13 ms for bytes.
-#include "backward_bf16.cuh"
-#include "chain_bf16.cuh"
+#include "residual_mlp/backward_bf16.cuh"
+#include "residual_mlp/chain_bf16.cuh"
 
 namespace flr::cuda::mlp {
 namespace {

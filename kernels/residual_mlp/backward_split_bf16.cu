@@ -7,8 +7,8 @@
 // them. A chunk of 34k rows is 87 MB at C = 128, L = 3, of which L2 holds about half. In the second
 // kernel a warp takes one piece of one layer's dW over one range of row tiles, straight from global
 // memory into fragments; ranges keep their partial sums from chunk to chunk.
-#include "backward_bf16.cuh"
-#include "chain_bf16.cuh"
+#include "residual_mlp/backward_bf16.cuh"
+#include "residual_mlp/chain_bf16.cuh"
 
 namespace flr::cuda::mlp {
 namespace {

@@ -11,8 +11,8 @@
 
 #include <cuda_fp16.h>
 
-#include "activation.cuh"
-#include "weight_tile_bf16.cuh"
+#include "residual_mlp/activation.cuh"
+#include "residual_mlp/weight_tile_bf16.cuh"
 
 namespace flr::cuda::mlp {
 

@@ -3,9 +3,9 @@
 //   dP_i = dA_i ∘ act'(P_i), dA_{i-1} = dA_i + dP_i W_i, dx = dP_0 W_0 (+ dA_0)
 // Bound by FFMA, twice the forward pass. A_0 … A_L and dP_0 … dP_L go to global memory for the
 // weight gradients; dP's place holds the slopes until then, written and read by the same thread.
-#include "activation.cuh"
-#include "backward_f32.cuh"
-#include "tile_f32.cuh"
+#include "residual_mlp/activation.cuh"
+#include "residual_mlp/backward_f32.cuh"
+#include "residual_mlp/tile_f32.cuh"
 
 namespace flr::cuda::mlp {
 namespace {

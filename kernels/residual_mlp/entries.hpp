@@ -3,7 +3,7 @@
 
 #include <type_traits>
 
-#include "../table.hpp"
+#include "table.hpp"
 
 namespace flr::cuda::mlp {
 

@@ -6,9 +6,9 @@
 // A block of eight warps stays for many tiles and holds all weights in shared memory; where they do
 // not fit, one layer at a time, read again from L2 for every tile. A warp takes 16 or 32 rows
 // through all layers; activations are rounded to bf16 between layers, sums are float.
-#include "activation.cuh"
-#include "entries.hpp"
-#include "tile_bf16.cuh"
+#include "residual_mlp/activation.cuh"
+#include "residual_mlp/entries.hpp"
+#include "residual_mlp/tile_bf16.cuh"
 
 namespace flr::cuda::mlp {
 namespace {

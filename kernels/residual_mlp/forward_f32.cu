@@ -4,9 +4,9 @@
 // Bound by FFMA: 41 GFLOP at C = 64, L = 3 and a million rows, 0.65 ms at an H100's 64 TFLOP/s; the
 // 512 MB that are read and written would take 0.17 ms. A block takes 32, 64 or 128 rows; weights
 // come from L2 in panels of 64 columns, which at 128 rows is one 16-byte load for 32 products.
-#include "activation.cuh"
-#include "entries.hpp"
-#include "tile_f32.cuh"
+#include "residual_mlp/activation.cuh"
+#include "residual_mlp/entries.hpp"
+#include "residual_mlp/tile_f32.cuh"
 
 namespace flr::cuda::mlp {
 namespace {

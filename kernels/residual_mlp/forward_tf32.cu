@@ -2,9 +2,9 @@
 // tf32 parts (tile_tf32.cuh), for hidden widths that are multiples of 8.
 //
 // Bound by splitting operands and by the products, about alike. Few rows are cut into tiles of 16.
-#include "activation.cuh"
-#include "entries.hpp"
-#include "tile_tf32.cuh"
+#include "residual_mlp/activation.cuh"
+#include "residual_mlp/entries.hpp"
+#include "residual_mlp/tile_tf32.cuh"
 
 namespace flr::cuda::mlp {
 namespace {

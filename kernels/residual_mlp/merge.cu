@@ -3,8 +3,8 @@
 // Bound by reading the partials once (11 MB for 132 blocks at C = 64, L = 3, mostly from L2). A
 // block takes 32 parameters; eight warps each add every eighth partial, then the eight are added in
 // order.
-#include "../common/device.cuh"
-#include "entries.hpp"
+#include "common/device.cuh"
+#include "residual_mlp/entries.hpp"
 
 namespace flr::cuda::mlp {
 namespace {

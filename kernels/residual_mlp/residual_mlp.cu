@@ -4,7 +4,7 @@
 // Forward reads x and writes y, nothing else touches global memory; backward makes the activations
 // again from x. The kernels: forward_bf16.cu, backward_bf16.cu; for floats on tensor cores
 // forward_tf32.cu, chain_tf32.cu; for widths that these do not take forward_f32.cu, chain_f32.cu.
-#include "entries.hpp"
+#include "residual_mlp/entries.hpp"
 
 namespace flr::cuda {
 namespace {

@@ -11,9 +11,9 @@
 // transposing form that of dy W.
 #pragma once
 
-#include "../common/device.cuh"
-#include "../common/mma.cuh"
-#include "../common/shared.cuh"
+#include "common/device.cuh"
+#include "common/mma.cuh"
+#include "common/shared.cuh"
 
 namespace flr::cuda::mlp {
 

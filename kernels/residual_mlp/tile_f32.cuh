@@ -7,7 +7,7 @@
 // that the two rows of a warp lie in different banks.
 #pragma once
 
-#include "../common/device.cuh"
+#include "common/device.cuh"
 
 namespace flr::cuda::mlp {
 

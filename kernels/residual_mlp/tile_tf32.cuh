@@ -9,9 +9,9 @@
 // 72: banks 4g + t and 8t + g, all different.
 #pragma once
 
-#include "../common/mma.cuh"
+#include "common/mma.cuh"
 #include "flr/core/precision.hpp"
-#include "tile_f32.cuh"
+#include "residual_mlp/tile_f32.cuh"
 
 namespace flr::cuda::mlp::tf32 {
 
@@ -150,7 +150,7 @@ void with_tile_and_terms(index_t rows, index_t hid, F&& f) {
     else
       f(m, std::integral_constant<int, 3>{});
   };
-  if (rows < 132 * 32)
+  if (rows < index_t{multiprocessors()} * 32)
     with_rows(std::integral_constant<int, 1>{});
   else
     with_tile(rows, hid, with_rows);

@@ -7,7 +7,7 @@
 // dPᵀ (registers x z y w) and two B fragments of A (x y and z w): no shuffle, no conflict.
 #pragma once
 
-#include "tile_bf16.cuh"
+#include "residual_mlp/tile_bf16.cuh"
 
 namespace flr::cuda::mlp {
 

@@ -80,6 +80,30 @@ inline void mma_k16(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0
   std::copy(sums, sums + 4, d);
 }
 
+/// The nearest float of 10 bits of mantissa, as its bits.
+inline std::uint32_t to_tf32(float x) {
+  return (__float_as_uint(x) + 0x1000u) & 0xffffe000u;
+}
+/// "Matrix Fragments for mma.m16n8k8", tf32: further bits of operands do not count.
+inline void mma_tf32(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
+  const auto all = ::emulated::Block::current()->exchange(::emulated::Instruction::mma,
+                                                          {a[0], a[1], a[2], a[3], b0, b1});
+  double left[16][8], right[8][8];
+  for (std::size_t at = 0; at < 32; ++at) {
+    const std::size_t group = at / 4, in_group = at % 4;
+    const auto value = [&](std::size_t i) { return double(__uint_as_float(all[at][i] & 0xffffe000u)); };
+    for (std::size_t i = 0; i < 4; ++i) left[group + i % 2 * 8][in_group + i / 2 * 4] = value(i);
+    for (std::size_t i = 0; i < 2; ++i) right[in_group + i * 4][group] = value(4 + i);
+  }
+  const std::size_t lane = threadIdx.x % 32;
+  for (std::size_t i = 0; i < 4; ++i) {
+    double sum = d[i];
+    for (int k = 0; k < 8; ++k)
+      sum += left[lane / 4 + i / 2 * 8][k] * right[k][lane % 4 * 2 + i % 2];
+    d[i] = float(sum);
+  }
+}
+
 /// movmatrix: row r of the matrix lies in lanes 4r … 4r + 3, two columns in each.
 inline std::uint32_t transpose_8x8(std::uint32_t x) {
   const int row = int(threadIdx.x % 32) / 4, column = int(threadIdx.x % 4) * 2;
