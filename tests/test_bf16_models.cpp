@@ -85,6 +85,27 @@ TEST_CASE("all models run in bf16, near their results in float") {
   }
 }
 
+// Coordinates of a fine grid are closer to each other than bf16's numbers.
+TEST_CASE("in_bf16 keeps inputs apart that bf16 does not") {
+  nn::ResidualMLP<float> layer(1, 1, 1, -1);
+  layer.parameter("fc.weight").fill_(100);
+  layer.parameter("fc.bias").fill_(-75);
+  const auto x = from_vector<float>({0.75f, 0.75f + 1.0f / 1024}, {2, 1});
+  CHECK(static_cast<float>(layer(x.to<bf16>()).to_vector()[1]) == 0);
+  const auto y = layer.in_bf16(x);
+  CHECK(static_cast<float>(y.to_vector()[0]) == 0);
+  CHECK(static_cast<float>(y.to_vector()[1]) == 100.0f / 1024);
+  backward(sum(y));
+  CHECK(layer.parameter("fc.weight").grad().item() == doctest::Approx(1.5).epsilon(0.01));
+
+  manual_seed(6);
+  nn::ResidualMLP<float> mlp(2, 32, 32, 2);
+  const auto points = rand({100, 2});
+  const auto exact = mlp(points);
+  const double rounded = distance(mlp(points.to<bf16>()).to<float>(), exact);
+  CHECK(distance(mlp.in_bf16(points).to<float>(), exact) <= rounded);
+}
+
 TEST_CASE("a model without bf16 says so") {
   const models::Flare<double> model(small());
   CHECK_THROWS_WITH_AS(model(rand({1, 4, 2}).to<bf16>()), doctest::Contains("not in bf16"), Error);

@@ -83,13 +83,24 @@ class Luna : public Model<T> {
   }
 
  private:
+  Tensor<bf16> in_bf16(const Tensor<T>& x) const override {
+    if constexpr (!std::same_as<T, float>) return Model<T>::in_bf16(x);
+    else return check_input(x), through_blocks(projections_.in.in_bf16(x));
+  }
   template <Floating A>
   Tensor<A> forward(const Tensor<A>& x) const {
+    check_input(x);
+    return through_blocks(projections_.in(x));
+  }
+  template <Floating A>
+  void check_input(const Tensor<A>& x) const {
     check(x.rank() == 3, "[luna] expected x [B,N,c_in], got {}", x.shape());
     check(this->recompute_what() != Recompute::block,
           "[luna] whole blocks are not recomputed here, since they carry packed tokens; MLPs can be");
-    mixers::LunaOutput<A> s{projections_.in(x),
-                            unsqueeze(this->template parameter_as<A>(packed_embed_), 0)};
+  }
+  template <Floating A>
+  Tensor<A> through_blocks(const Tensor<A>& x) const {
+    mixers::LunaOutput<A> s{x, unsqueeze(this->template parameter_as<A>(packed_embed_), 0)};
     for (const auto& block : blocks_) s = (*block)(s.x, s.p);
     return projections_.head(s.x);
   }

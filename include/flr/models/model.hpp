@@ -30,7 +30,7 @@ class Model : public nn::Module<T> {
   /// The prediction in T, whatever the activations in between are.
   Tensor<T> apply(const Tensor<T>& x) const {
     if (!in_bf16_) return (*this)(x);
-    return (*this)(x.template to<bf16>()).template to<T>();
+    return in_bf16(x).template to<T>();
   }
 
   void set_recompute(Recompute what) {
@@ -42,6 +42,13 @@ class Model : public nn::Module<T> {
   virtual std::vector<const mixers::Flare<T>*> flare_layers() const { return {}; }
   /// What each block's mixer is given for an input x, for looking at its weights.
   virtual std::vector<Tensor<T>> mixer_inputs(const Tensor<T>&) const { return {}; }
+
+ protected:
+  /// Activations in bf16 from inputs in T. A model whose first layer takes them in two pieces
+  /// (ResidualMLP::in_bf16) overrides this.
+  virtual Tensor<bf16> in_bf16(const Tensor<T>& x) const {
+    return (*this)(x.template to<bf16>());
+  }
 
  private:
   bool in_bf16_ = false;
@@ -123,11 +130,22 @@ class BlockModel : public Model<T> {
   std::vector<std::unique_ptr<B>> blocks_;
 
  private:
+  Tensor<bf16> in_bf16(const Tensor<T>& x) const override {
+    if constexpr (!std::same_as<T, float>) return Model<T>::in_bf16(x);
+    else return check_input(x), through_blocks(projections_.in.in_bf16(x));
+  }
   template <Floating A>
-  Tensor<A> forward(const Tensor<A>& x_in) const {
-    check(x_in.rank() == 3, "[{}] expected x [B,N,c_in], got {}", this->name(), x_in.shape());
+  Tensor<A> forward(const Tensor<A>& x) const {
+    check_input(x);
+    return through_blocks(projections_.in(x));
+  }
+  template <Floating A>
+  void check_input(const Tensor<A>& x) const {
+    check(x.rank() == 3, "[{}] expected x [B,N,c_in], got {}", this->name(), x.shape());
+  }
+  template <Floating A>
+  Tensor<A> through_blocks(Tensor<A> x) const {
     const bool again = this->recompute_what() == Recompute::block;
-    Tensor<A> x = projections_.in(x_in);
     for (const auto& owner : blocks_) {
       const B& block = *owner;
       x = again ? recompute([&block](const Tensor<A>& t) { return block(t); }, x) : block(x);
