@@ -26,8 +26,14 @@ last_line() {  # last_line FILE TEXT
 "$FLR_BIN_DIR/make_darcy" --layout published --grid 16 --train 24 --test 6 --out data >/dev/null \
   2>&1
 "$FLR_BIN_DIR/make_darcy" --grid 12 --samples 10 --out own.npz >/dev/null 2>&1
-small=(--dataset darcy --darcy_stride 1 --num_blocks 1 --channel_dim 16 --num_heads 2
+small=(--dataset darcy --num_blocks 1 --channel_dim 16 --num_heads 2
   --num_latents 8 --num_layers_k_proj 1 --num_layers_v_proj 1 --num_layers_ffn 1)
+
+# --- of the published 421 grid lines every fifth ---
+"$FLR_BIN_DIR/make_darcy" --layout published --train 1 --test 1 --out full >/dev/null 2>&1
+"$pdebench" --train true "${small[@]}" --data_root full --batch_size 1 --epochs 1 --exp_name full >log 2>err ||
+  { cat log err; complain "training on a set of 421 lines"; }
+grep -q "(85 x 85)" log || complain "every fifth of 421 grid lines"
 
 # --- a run from start to end, and what it leaves ---
 "$pdebench" --train true "${small[@]}" --batch_size 2 --epochs 10 --exp_name straight \
@@ -40,6 +46,7 @@ exists $straight/{config.yaml,metrics.jsonl,loss.svg,rel_error.json,predictions.
 [ ! -e $straight/ckpt11 ] || complain "more checkpoints than tenths"
 cmp $straight/ckpt10/rel_error.json $straight/rel_error.json
 grep -q '"train_rel_error": 0' $straight/rel_error.json || complain "rel_error.json"
+grep -q "(16 x 16)" log || complain "every line of a grid that is not the published one"
 grep -q "^model .* parameters" log || complain "no parameter count in the header"
 grep -q "weight decay" log || complain "no groups in the header"
 grep -q "^memory on cpu" log || complain "no memory table in the header"

@@ -18,7 +18,7 @@ struct Options : program::RunOptions {
   std::string dataset, data_root = "data", data_x = "x", data_y = "y", data_split;
   bool data_normalize_x = false;
   std::int64_t data_dims = 0, train_samples = 0, test_samples = 0;
-  std::int64_t darcy_stride = 5;
+  std::int64_t darcy_stride = 0;
   std::string darcy_coordinates = "linspace";
   bool darcy_true_spacing = false;
 

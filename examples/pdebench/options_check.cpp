@@ -24,7 +24,7 @@ void check_data(const Options& o) {
   at_least("data_dims", o.data_dims, 0, 3);
   at_least("train_samples", o.train_samples, 0);
   at_least("test_samples", o.test_samples, 0);
-  at_least("darcy_stride", o.darcy_stride, 1);
+  at_least("darcy_stride", o.darcy_stride, 0);
   one_of("darcy_coordinates", o.darcy_coordinates, {"linspace", "cells"});
   at_least("test_darcy_stride", o.test_darcy_stride, 0);
   check(o.test_dataset.empty() || o.evaluate, "--test_dataset goes with --evaluate true");

@@ -36,7 +36,7 @@ struct DatasetOptions {
   std::filesystem::path root = "data";
   index_t train_samples = 0, test_samples = 0;  ///< 0: the published split
   // darcy
-  index_t darcy_stride = 5;
+  index_t darcy_stride = 0;  ///< every n-th grid line; 0: every 5th of the published 421, else every one
   DarcyCoordinates darcy_coordinates = DarcyCoordinates::linspace;
   bool legacy = true;  ///< derivative step 1/85 (the paper's) instead of the true spacing 1/84
   // a set of one's own
