@@ -36,8 +36,9 @@ Tensor<float> composition(const Tensor<T>& x, const Tensor<float>& rows, bool ke
 template <class T>
 void run(bench::Report& report, const Case& c, bool keys) {
   const std::string name = keys ? "favor_keys" : "favor_queries",
-                    shape = fmt::format("{} B{} N{} H{} D{} R{}", std::same_as<T, bf16> ? "bf16" : "fp32",
-                                        c.B, c.N, c.H, c.D, c.R);
+                    shape = fmt::format("{} B{} N{} H{} D{} R{}",
+                                        std::same_as<T, bf16> ? "bf16" : "fp32", c.B, c.N, c.H, c.D,
+                                        c.R);
   if (!report.wanted(name + "_fwd", shape) && !report.wanted(name + "_bwd", shape) &&
       !report.wanted(name + "_fwd_bwd", shape))
     return;

@@ -1,13 +1,14 @@
-// Gradients of tokens from those of their FAVOR+ features: exponents again, their gradients to shared
-// memory, and from there as products with the rows to dx. What goes through a head's maximum needs a
-// sum over all its tokens: the few tiles that attain it are left to a pass of their own.
+// Gradients of tokens from those of their FAVOR+ features: exponents again, their gradients to
+// shared memory, and from there as products with the rows to dx. What goes through a head's maximum
+// needs a sum over all its tokens: the few tiles that attain it are left to a pass of their own.
 #include "favor/exponents.cuh"
 
 namespace flr::cuda::favor {
 namespace {
 
 /// dx = factor (Σ_r de_r ω_r − total x̃) of a warp's tokens. Lanes own channels, and share the sum
-/// over r where there are fewer channels. All warps come here, also those that have nothing to write.
+/// over r where there are fewer channels. All warps come here, also those that have nothing to
+/// write.
 template <class T, int F>
 __device__ void write_gradients(Walk<T, F>& at, index_t g, const float (&total)[tokens_of(F)],
                                 const GradOf<T>& dx, bool write) {
@@ -105,8 +106,8 @@ void backward(const Problem<T>& p, Slopes what, const float* dy, const float* ma
   with_features(p.R, [&]<int F>() {
     const int bytes = shared_bytes(F, p.width, p.depth, true);
     allow_shared(backward_kernel<T, F>, bytes, "favor, gradients");
-    backward_kernel<T, F><<<p.blocks(), threads, bytes, stream()>>>(p, what, dy, maximum, parts,
-                                                                    share, dx);
+    backward_kernel<T, F>
+        <<<p.blocks(), threads, bytes, stream()>>>(p, what, dy, maximum, parts, share, dx);
     check_launch("favor, gradients");
   });
 }

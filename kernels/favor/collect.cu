@@ -11,7 +11,8 @@ __global__ void __launch_bounds__(lanes)
   __shared__ float all[lanes];
   const index_t head = blockIdx.x;
   float most = -INFINITY;
-  for (index_t i = threadIdx.x; i < tiles; i += lanes) most = greater(most, parts[head * tiles + i]);
+  for (index_t i = threadIdx.x; i < tiles; i += lanes)
+    most = greater(most, parts[head * tiles + i]);
   all[threadIdx.x] = most;
   __syncthreads();
   if (threadIdx.x > 0) return;

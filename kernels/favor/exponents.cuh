@@ -26,7 +26,8 @@ struct Walk {
   const Problem<T>& p;
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   index_t head, b, h, first_group, end_group;
-  float *rows, *x, *slopes;  ///< of the block: [depth,pitch]; of this warp: [tokens,width], [tokens,32·F]
+  float *rows, *x,
+      *slopes;  ///< of the block: [depth,pitch]; of this warp: [tokens,width], [tokens,32·F]
 
   __device__ Walk(const Problem<T>& problem, void* memory) : p(problem) {
     head = blockIdx.x / p.splits, b = head / p.H, h = head % p.H;

@@ -1,5 +1,5 @@
-// FAVOR+ features: one pass where every token has a maximum of its own; where a head has one, a pass
-// that leaves the greatest exponents and writes no features, and one that writes them.
+// FAVOR+ features: one pass where every token has a maximum of its own; where a head has one, a
+// pass that leaves the greatest exponents and writes no features, and one that writes them.
 #include "favor/exponents.cuh"
 
 namespace flr::cuda::favor {

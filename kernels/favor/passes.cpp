@@ -40,15 +40,17 @@ bool favor_fits(const FavorParams<T>& f, std::string* why) {
   if (f.D < 1 || f.D > most_width || f.R < 1 || f.R > most_features || f.B * f.H > most_heads ||
       f.B * f.H * f.N <= 0) {
     if (why)
-      *why = fmt::format("expected tokens, at most {} channels a head and {} features; got D={} R={}",
-                         most_width, most_features, f.D, f.R);
+      *why =
+          fmt::format("expected tokens, at most {} channels a head and {} features; got D={} R={}",
+                      most_width, most_features, f.D, f.R);
     return false;
   }
   const Problem<T> p = problem_of(f);
   int bytes = 0;
   with_features(f.R, [&]<int F>() { bytes = shared_bytes(F, p.width, p.depth, true); });
   const bool fits = bytes <= max_shared_bytes();
-  if (!fits && why) *why = fmt::format("{} bytes of shared memory are more than a block can have", bytes);
+  if (!fits && why)
+    *why = fmt::format("{} bytes of shared memory are more than a block can have", bytes);
   return fits;
 }
 

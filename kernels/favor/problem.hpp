@@ -56,7 +56,8 @@ enum class Features : unsigned char { queries, maxima, keys };
 /// keys: tiles that do not attain their head's maximum; attaining: those that do.
 enum class Slopes : unsigned char { queries, keys, attaining };
 
-/// What the warps leave of their tokens, [B,H,tiles]: Σ dφ p, and how many exponents are the maximum.
+/// What the warps leave of their tokens, [B,H,tiles]: Σ dφ p, and how many exponents are the
+/// maximum.
 struct Parts {
   float *sums = nullptr, *counts = nullptr;
 };

@@ -34,17 +34,20 @@ Tensor<compute_t<T>> features(const Case& c, const std::vector<Tensor<T>>& t) {
   const auto keep = c.keep(x.device());
   if (!x.device().is_cpu() && !std::same_as<T, double>)
     REQUIRE(mixers::detail::favor_in_one(x.detach(), rows, c.favor, c.keys).defined());
-  return c.keys ? mixers::favor_keys(x, rows, c.favor, keep) : mixers::favor_queries(x, rows, c.favor);
+  return c.keys ? mixers::favor_keys(x, rows, c.favor, keep)
+                : mixers::favor_queries(x, rows, c.favor);
 }
 
 void check_case(const Case& c) {
-  compare_all(c.text(), [=](const auto& t) { return features(c, t); },
-              {draw({c.B, c.N, c.H * c.D}), draw({c.H, c.R, c.D})}, 1, 2e-5);
+  compare_all(
+      c.text(), [=](const auto& t) { return features(c, t); },
+      {draw({c.B, c.N, c.H * c.D}), draw({c.H, c.R, c.D})}, 1, 2e-5);
 }
 
 /// A module with the same weights in double on the CPU and in float on the GPU, there on bf16.
 template <template <class> class M, class Options>
-void check_layer(const std::string& what, const Options& o, index_t channels, double allowed = 2e-2) {
+void check_layer(const std::string& what, const Options& o, index_t channels,
+                 double allowed = 2e-2) {
   CAPTURE(what);
   manual_seed(46);
   M<double> exact(o);
@@ -123,8 +126,8 @@ TEST_CASE("cuda favor: the performer") {
         [=](const auto& t) {
           using T = typename std::remove_cvref_t<decltype(t[0])>::value_type;
           const auto heads = [&](std::size_t i) { return nn::split_heads(t[i], c.H); };
-          return mixers::performer(heads(0), heads(1), heads(2), t[3].template to<compute_t<T>>(), {},
-                                   c.keep(t[0].device()))
+          return mixers::performer(heads(0), heads(1), heads(2), t[3].template to<compute_t<T>>(),
+                                   {}, c.keep(t[0].device()))
               .contiguous();
         },
         {draw({2, c.N, 16}), draw({2, c.N, 16}), draw({2, c.N, 16}), draw({2, 64, 8})}, 3, 5e-5);
@@ -132,13 +135,15 @@ TEST_CASE("cuda favor: the performer") {
 }
 
 TEST_CASE("cuda favor: what has no kernel takes the composition") {
-  const auto wide = randn<float>({1, 1, 5, 129}, Device::cuda), x = randn<float>({2, 1, 5, 8}, Device::cuda);
+  const auto wide = randn<float>({1, 1, 5, 129}, Device::cuda),
+             x = randn<float>({2, 1, 5, 8}, Device::cuda);
   CHECK(!fused_favor(wide, randn<float>({1, 4, 129}, Device::cuda)).defined());
   CHECK(!fused_favor(x, randn<float>({1, 1025, 8}, Device::cuda)).defined());
   auto rows = randn<float>({1, 4, 8}, Device::cuda);
   CHECK(fused_favor(x, rows).defined());
   CHECK_THROWS_WITH_AS(
-      fused_favor(x, rows, {.shared_maximum = true, .keep = ones<std::uint8_t>({3, 5}).to(Device::cuda)}),
+      fused_favor(x, rows,
+                  {.shared_maximum = true, .keep = ones<std::uint8_t>({3, 5}).to(Device::cuda)}),
       doctest::Contains("[favor] expected a contiguous keep-mask"), Error);
   rows.requires_grad(true);
   CHECK(!fused_favor(x, rows).defined());
@@ -150,9 +155,11 @@ TEST_CASE("cuda layers on bf16, whose heads stay as they are") {
   check_layer<Triple>("triple", ProjectedOptions{.channels = 32, .heads = 2}, 32);
   check_layer<Quad>("quad", ProjectedOptions{.channels = 16, .heads = 2}, 16);
   check_layer<Triple1>("triple1", Triple1Options{.channels = 32, .heads = 2}, 32);
-  check_layer<StrassenLinear>("strassen_linear", StrassenLinearOptions{{.channels = 32, .heads = 2}}, 32);
+  check_layer<StrassenLinear>("strassen_linear",
+                              StrassenLinearOptions{{.channels = 32, .heads = 2}}, 32);
   check_layer<Multilinear>("multilinear", MultilinearOptions{{.channels = 32, .heads = 2}}, 32);
   for (const bool causal : {false, true})
     check_layer<LinearAttention>(
-        "linear", LinearAttentionOptions{.channels = 32, .heads = 2, .norm_q = true, .causal = causal}, 32);
+        "linear",
+        LinearAttentionOptions{.channels = 32, .heads = 2, .norm_q = true, .causal = causal}, 32);
 }

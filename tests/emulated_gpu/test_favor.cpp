@@ -14,16 +14,16 @@ using namespace flr;
 
 struct Sizes {
   index_t B, H, N, D, R;
-  bool shared = true;    ///< one maximum for a head
+  bool shared = true;  ///< one maximum for a head
   bool hide = false;
-  bool ties = false;     ///< tokens and rows of few values, some of them twice
+  bool ties = false;  ///< tokens and rows of few values, some of them twice
   double factor = 0.6;
 };
 
 template <class T>
 struct Call {
   Sizes n;
-  std::vector<T> x;            ///< tokens as a network has them, [B,N,H,D]
+  std::vector<T> x;  ///< tokens as a network has them, [B,N,H,D]
   std::vector<float> rows, dy;
   std::vector<std::uint8_t> keep;
   double scale = 0.5, offset = 1e-3;
@@ -103,7 +103,8 @@ Reference by_formula(const Call<T>& c) {
 }
 
 template <class T>
-double deviation(const std::vector<T>& got, const std::vector<double>& expected, double offset = 0) {
+double deviation(const std::vector<T>& got, const std::vector<double>& expected,
+                 double offset = 0) {
   double difference = 0, size = 0;
   for (std::size_t i = 0; i < got.size(); ++i) {
     const double d = double(float(got[i])) - expected[i] - offset;

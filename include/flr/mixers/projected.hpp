@@ -56,8 +56,9 @@ class Projected : public nn::Module<T> {
     std::vector<Tensor<A>> projected;
     for (const auto& projection : projections_) projected.push_back((*projection)(x));
     const auto between = [&]<Floating S>(const std::vector<Tensor<S>>& tokens) -> Tensor<S>
-      requires std::invocable<const F&, const std::vector<Tensor<S>>&>
-    { return norm_(nn::merge_heads(attend(features(tokens)))); };
+    requires TakesTokens<F, S> {
+      return norm_(nn::merge_heads(attend(features(tokens))));
+    };
     const Tensor<A> y = in_own_type(projected, has_kernels(projected), between);
     return dropout(out_proj_(y), o_.drop, this->training());
   }
@@ -78,13 +79,14 @@ class Projected : public nn::Module<T> {
     }
     return heads;
   }
-  /// Whether bf16 may stay as it is: a state is the product of as many keys as there are to a value,
-  /// and the value. Learnt features are left in float.
+  /// Whether bf16 may stay as it is: a state is the product of as many keys as there are to a
+  /// value, and the value. Learnt features are left in float.
   template <Floating A>
   bool has_kernels(const std::vector<Tensor<A>>& projected) const {
     if (std::same_as<A, compute_t<A>> || !fused_feature(o_.kernel)) return false;
     const auto count = [&](char kind) {
-      return std::count_if(names_.begin(), names_.end(), [&](const auto& n) { return n[0] == kind; });
+      return std::count_if(names_.begin(), names_.end(),
+                           [&](const auto& n) { return n[0] == kind; });
     };
     const auto operands = static_cast<std::size_t>(1 + count('k') / count('v'));
     std::vector<Tensor<A>> heads;

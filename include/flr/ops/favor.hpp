@@ -29,7 +29,8 @@ Tensor<compute_t<T>> fused_favor(const Tensor<T>& x_in, const Tensor<compute_t<T
   using C = compute_t<T>;
   check(x_in.rank() == 4 && rows_in.rank() == 3 && x_in.size(3) == rows_in.size(2) &&
             x_in.size(1) == rows_in.size(0),
-        "[favor] expected x [B,H,N,D] and rows [H,R,D]; got {} and {}", x_in.shape(), rows_in.shape());
+        "[favor] expected x [B,H,N,D] and rows [H,R,D]; got {} and {}", x_in.shape(),
+        rows_in.shape());
   if (recording(rows_in)) return {};
   FavorParams<T> p;
   p.B = x_in.size(0), p.H = x_in.size(1), p.N = x_in.size(2), p.D = x_in.size(3);
