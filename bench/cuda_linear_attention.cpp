@@ -81,7 +81,7 @@ void run_graphs(bench::Report& report, index_t N, index_t H, index_t D) {
     const Tensor<T> y = matmul(f, matmul(transpose(g, -1, -2), v));
     return map(_1 / (_2 + 1e-6), y, matmul(f, transpose(sum(g, {2}, true), -1, -2)));
   });
-  const Tensor<T> rows = mixers::favor_rows<T>(H, 256, D).to(Device::cuda);
+  const auto rows = mixers::favor_rows<compute_t<T>>(H, 256, D).to(Device::cuda);
   if (N <= 100'000)
     run_graph<T>(report, "performer_graph", "flr", N, H, D,
                  [&](X q, X k, X v) { return mixers::performer(q, k, v, rows); });

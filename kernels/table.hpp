@@ -31,6 +31,9 @@ template <class T> void causal_linear_backward(const CausalLinearBackwardParams<
 template <class T> bool supports_linear_attention(const LinearAttentionParams<T>&, std::string* why);  // linear_attention/
 template <class T> void linear_attention(const LinearAttentionParams<T>&);
 template <class T> void linear_attention_backward(const LinearAttentionBackwardParams<T>&);
+template <class T> bool supports_favor(const FavorParams<T>&, std::string* why);         // favor/
+template <class T> void favor(const FavorParams<T>&);
+template <class T> void favor_backward(const FavorBackwardParams<T>&);
 template <class T> bool supports_flare(const FlareParams<T>&, std::string* why);         // flare/
 template <class T> void flare_backward(const FlareBackwardParams<T>&);
 template <class T> bool supports_outer(const OuterOperands<T>&, std::string* why);       // outer_product/

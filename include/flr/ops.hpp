@@ -10,6 +10,7 @@
 #include "flr/ops/dropout.hpp"
 #include "flr/ops/elementwise.hpp"
 #include "flr/ops/embedding.hpp"
+#include "flr/ops/favor.hpp"
 #include "flr/ops/flare.hpp"
 #include "flr/ops/gather.hpp"
 #include "flr/ops/instances.hpp"

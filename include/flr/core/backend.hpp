@@ -6,6 +6,7 @@
 
 #include "flr/core/causal_linear_params.hpp"
 #include "flr/core/device.hpp"
+#include "flr/core/favor_params.hpp"
 #include "flr/core/linear_attention_params.hpp"
 #include "flr/core/map_params.hpp"
 #include "flr/core/outer_params.hpp"
@@ -49,6 +50,10 @@ struct Backend {
   bool (*supports_linear_attention)(const LinearAttentionParams<T>&, std::string* why) = nullptr;
   void (*linear_attention)(const LinearAttentionParams<T>&) = nullptr;
   void (*linear_attention_backward)(const LinearAttentionBackwardParams<T>&) = nullptr;
+  /// FAVOR+ features; null where a backend has none, and may decline.
+  bool (*supports_favor)(const FavorParams<T>&, std::string* why) = nullptr;
+  void (*favor)(const FavorParams<T>&) = nullptr;
+  void (*favor_backward)(const FavorBackwardParams<T>&) = nullptr;
   /// One backward pass for both of FLARE's hops; may decline (null: always), then it is two of sdpa's.
   bool (*supports_flare)(const FlareParams<T>&, std::string* why) = nullptr;
   void (*flare_backward)(const FlareBackwardParams<T>&) = nullptr;

@@ -4,7 +4,8 @@
 //   exp(D^−½ q·k) = E_ω[φ(q)·φ(k)],   φ(x)_r = R^−½ exp(ω_r·x̃ − ‖x̃‖²/2),   x̃ = D^−¼ x,  ω ~ N(0, 1)
 // Orthogonal ω with the lengths of independent Gaussian vectors leave the mean and lessen the
 // variance. Factors that a query's features share, and those that all keys of a head share, cancel
-// in attention; they are chosen so that no exponential overflows.
+// in attention; they are chosen so that no exponential overflows. Where the backend has one operation
+// for features (ops/favor.hpp), they are that.
 #pragma once
 
 #include "flr/nn.hpp"
@@ -49,6 +50,11 @@ Tensor<T> favor_rows(index_t heads, index_t features, index_t d, bool legacy = f
   return from_vector(rows, {heads, features, d}).template to<T>();
 }
 
+/// What x̃ is of x.
+inline double favor_factor(index_t d, const FavorOptions& o) {
+  return o.normalize_inputs ? std::pow(static_cast<double>(d), -0.25) : 1;
+}
+
 /// The logarithm of √R φ: x [B,H,N,D], rows [H,R,D] → [B,H,N,R].
 template <Floating T>
 Tensor<T> favor_exponents(const Tensor<T>& x_in, const Tensor<T>& rows,
@@ -56,29 +62,53 @@ Tensor<T> favor_exponents(const Tensor<T>& x_in, const Tensor<T>& rows,
   check(x_in.rank() == 4 && rows.rank() == 3 && x_in.size(3) == rows.size(2) &&
             x_in.size(1) == rows.size(0),
         "[favor] expected x [B,H,N,D] and rows [H,R,D]; got {} and {}", x_in.shape(), rows.shape());
-  const double factor = o.normalize_inputs ? std::pow(static_cast<double>(x_in.size(3)), -0.25) : 1;
-  const Tensor<T> x = x_in * static_cast<compute_t<T>>(factor);
+  const Tensor<T> x = x_in * static_cast<compute_t<T>>(favor_factor(x_in.size(3), o));
   const Tensor<T> along = matmul(x, transpose(unsqueeze(rows, 0), -1, -2));
   return map(_1 - _2 / 2.0, along, sum(square(x), {-1}, true));
 }
 
-/// Features of queries.
+namespace detail {
+
+/// Features as one operation; undefined where the backend has none.
 template <Floating T>
-Tensor<T> favor_queries(const Tensor<T>& q, const Tensor<T>& rows, const FavorOptions& o = {}) {
-  const Tensor<T> e = favor_exponents(q, rows, o);
+Tensor<compute_t<T>> favor_in_one(const Tensor<T>& x, const Tensor<compute_t<T>>& rows,
+                                  const FavorOptions& o, bool shared_maximum,
+                                  const Tensor<std::uint8_t>& keep = {}) {
+  const double scale = 1 / std::sqrt(static_cast<double>(rows.size(1)));
+  return fused_favor(x, rows,
+                     {.factor = favor_factor(x.size(3), o),
+                      .scale = scale,
+                      .offset = o.legacy ? scale * o.epsilon : o.epsilon,
+                      .shared_maximum = shared_maximum,
+                      .keep = keep});
+}
+
+}  // namespace detail
+
+/// Features of queries, in float for bf16; rows as in favor_exponents.
+template <Floating T>
+Tensor<compute_t<T>> favor_queries(const Tensor<T>& q, const Tensor<compute_t<T>>& rows,
+                                   const FavorOptions& o = {}) {
+  using C = compute_t<T>;
+  if (const Tensor<C> one = detail::favor_in_one(q, rows, o, false); one.defined()) return one;
+  const Tensor<C> e = favor_exponents(q.template to<C>(), rows, o);
   const double factor = 1 / std::sqrt(static_cast<double>(rows.size(1)));
   const double outside = o.legacy ? factor * o.epsilon : o.epsilon;
   return map(exp(_1 - _2) * factor + outside, e, max(e, {3}, true));
 }
 
-/// Features of keys; padding that `keep` [B or 1,N] hides has no part in their maximum.
+/// Features of keys, in float for bf16; padding that `keep` [B or 1,N] hides has no part in their
+/// maximum.
 template <Floating T>
-Tensor<T> favor_keys(const Tensor<T>& k, const Tensor<T>& rows, const FavorOptions& o = {},
-                     const Tensor<std::uint8_t>& keep = {}) {
+Tensor<compute_t<T>> favor_keys(const Tensor<T>& k, const Tensor<compute_t<T>>& rows,
+                                const FavorOptions& o = {},
+                                const Tensor<std::uint8_t>& keep = {}) {
+  using C = compute_t<T>;
   if (o.legacy) return favor_queries(k, rows, o);
-  Tensor<T> e = favor_exponents(k, rows, o);
+  if (const Tensor<C> one = detail::favor_in_one(k, rows, o, true, keep); one.defined()) return one;
+  Tensor<C> e = favor_exponents(k.template to<C>(), rows, o);
   if (keep.defined()) {
-    const Tensor<T> kept = nn::keep_factors<T>("favor", keep, k.size(0), k.size(2));
+    const Tensor<C> kept = nn::keep_factors<C>("favor", keep, k.size(0), k.size(2));
     e = map(where(_2, _1, -1e30), e, kept);
   }
   const double factor = 1 / std::sqrt(static_cast<double>(rows.size(1)));

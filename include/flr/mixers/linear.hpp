@@ -6,6 +6,7 @@
 
 #include "flr/mixers/causal_linear.hpp"
 #include "flr/mixers/feature_map.hpp"
+#include "flr/mixers/own_type.hpp"
 
 namespace flr::mixers {
 
@@ -66,18 +67,22 @@ class LinearAttention : public nn::Module<T> {
   /// x [B,N,C] → [B,N,C]; `keep` [B or 1,N] hides padding.
   template <Floating A>
   Tensor<A> operator()(const Tensor<A>& x, const Tensor<std::uint8_t>& keep = {}) const {
-    using C = compute_t<A>;
     const auto layout = o_.legacy ? nn::QkvLayout::by_head : nn::QkvLayout::by_projection;
     const Tensor<A> qkv = qkv_proj_(x);
     if (const Tensor<A> y = in_one(qkv, layout, keep); y.defined()) return project(y);
-    auto [q, k, v] = nn::split_qkv(qkv.template to<C>(), o_.heads, layout);
-    if (rotary_) q = (*rotary_)(q), k = (*rotary_)(k);
-    const Tensor<C> fq = features(q, o_.norm_q), fk = features(k, o_.norm_k);
-    const Tensor<C> y =
-        o_.causal ? causal_linear_attention(fq, nn::hide_padding("linear_attention", fk, keep), v,
-                                            {.normalize = true})
-                  : linear_attention(fq, fk, v, keep);
-    return project(y.template to<A>());
+    const auto& table = backend<A>(x.device());
+    const bool kernels = fused_mixers_allowed() && fused_feature(o_.kernel) &&
+                         (o_.causal ? table.causal_linear != nullptr : table.linear_attention != nullptr);
+    const auto attend = [&]<Floating S>(const std::vector<Tensor<S>>& joint) {
+      auto [q, k, v] = nn::split_qkv(joint[0], o_.heads, layout);
+      if (rotary_) q = (*rotary_)(q), k = (*rotary_)(k);
+      const Tensor<S> fq = features(q, o_.norm_q), fk = features(k, o_.norm_k);
+      return o_.causal
+                 ? causal_linear_attention(fq, nn::hide_padding("linear_attention", fk, keep), v,
+                                           {.normalize = true})
+                 : linear_attention(fq, fk, v, keep);
+    };
+    return project(in_own_type(std::vector{qkv}, kernels, attend));
   }
 
  private:

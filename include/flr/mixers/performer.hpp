@@ -3,15 +3,21 @@
 
 #include "flr/mixers/favor.hpp"
 #include "flr/mixers/linear.hpp"
+#include "flr/mixers/own_type.hpp"
 
 namespace flr::mixers {
 
 /// q, k, v [B,H,N,D], rows [H,R,D] of favor_rows → [B,H,N,D], an estimate of
-/// softmax(D^−½ q kᵀ) v. `keep` [B or 1,N] hides padding.
+/// softmax(D^−½ q kᵀ) v. `keep` [B or 1,N] hides padding. Features, rows and sums are of float where
+/// tokens are bf16.
 template <Floating T>
-Tensor<T> performer(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v, const Tensor<T>& rows,
-                    const FavorOptions& o = {}, const Tensor<std::uint8_t>& keep = {}) {
-  return linear_attention(favor_queries(q, rows, o), favor_keys(k, rows, o, keep), v, keep);
+Tensor<T> performer(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v,
+                    const Tensor<compute_t<T>>& rows, const FavorOptions& o = {},
+                    const Tensor<std::uint8_t>& keep = {}) {
+  using C = compute_t<T>;
+  return linear_attention<C>(favor_queries(q, rows, o), favor_keys(k, rows, o, keep),
+                             v.template to<C>(), keep)
+      .template to<T>();
 }
 
 struct PerformerOptions {
@@ -41,15 +47,20 @@ class Performer : public nn::Module<T> {
     this->add_child("out_proj", out_proj_);
   }
 
-  /// x [B,N,C] → [B,N,C]; `keep` [B or 1,N] hides padding. Features are computed in float for
+  /// x [B,N,C] → [B,N,C]; `keep` [B or 1,N] hides padding. Features are of float for
   /// activations in bf16.
   template <Floating A>
   Tensor<A> operator()(const Tensor<A>& x, const Tensor<std::uint8_t>& keep = {}) const {
-    using C = compute_t<A>;
-    auto [q, k, v] = nn::split_qkv(qkv_proj_(x).template to<C>(), o_.heads);
-    if (rotary_) q = (*rotary_)(q), k = (*rotary_)(k);
-    const Tensor<C> y = performer(q, k, v, rows_.template to<C>(), o_.favor, keep);
-    return dropout(out_proj_(nn::merge_heads(y).template to<A>()), o_.drop, this->training());
+    const auto attend = [&]<Floating S>(const std::vector<Tensor<S>>& joint) {
+      auto [q, k, v] = nn::split_qkv(joint[0], o_.heads);
+      if (rotary_) q = (*rotary_)(q), k = (*rotary_)(k);
+      return nn::merge_heads(
+          performer(q, k, v, rows_.template to<compute_t<S>>(), o_.favor, keep));
+    };
+    // Turned vectors are not rounded in front of an exponential.
+    const bool kernels = !rotary_ && backend<A>(x.device()).favor;
+    const Tensor<A> y = in_own_type(std::vector{qkv_proj_(x)}, kernels, attend);
+    return dropout(out_proj_(y), o_.drop, this->training());
   }
 
   /// Draws new features from the random state.

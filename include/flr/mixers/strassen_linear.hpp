@@ -54,10 +54,11 @@ class StrassenLinear : public Projected<T> {
     }
   }
 
-  /// x [B,N,C] → [B,N,C]; `keep` [B or 1,N] hides padding. The gates are never rounded.
+  /// x [B,N,C] → [B,N,C]; `keep` [B or 1,N] hides padding. The gates are never rounded, so heads
+  /// are not left in bf16.
   template <Floating A>
   Tensor<A> operator()(const Tensor<A>& x, const Tensor<std::uint8_t>& keep = {}) const {
-    return this->mix(x, [&](const auto& h) {
+    return this->mix(x, [&](const std::vector<Tensor<compute_t<A>>>& h) {
       return strassen_linear_attention(h[0], h[1], h[2], h[3], h[4], gates, keep);
     });
   }

@@ -53,6 +53,10 @@ void put(T* at, compute_t<T> value, bool accumulate) {
   *at = from_compute<T>(accumulate ? to_compute(*at) + value : value);
 }
 
+inline float warp_sum(float x) {
+  for (int d = 16; d > 0; d /= 2) x += __shfl_xor_sync(0xffffffffu, x, d);
+  return x;
+}
 inline float warp_max(float x) {
   for (int d = 16; d > 0; d /= 2) {
     const float y = __shfl_xor_sync(0xffffffffu, x, d);
