@@ -78,6 +78,12 @@ struct Sums<bf16, M, N> {
       }
     }
   }
+  __device__ void add_sums(const Sums& other) {
+#pragma unroll
+    for (int f = 0; f < fragments; ++f)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) v[f][e] += other.v[f][e];
+  }
   /// f(row, column, value&) for this thread's sums.
   template <class F>
   __device__ void each(F f) {
@@ -112,6 +118,12 @@ struct Sums<float, M, N> {
 #pragma unroll
         for (int j = 0; j < N / 8; ++j) v[i][j] = fmaf(left[i], right[j], v[i][j]);
     }
+  }
+  __device__ void add_sums(const Sums& other) {
+#pragma unroll
+    for (int i = 0; i < M / 16; ++i)
+#pragma unroll
+      for (int j = 0; j < N / 8; ++j) v[i][j] += other.v[i][j];
   }
   template <class F>
   __device__ void each(F f) {
