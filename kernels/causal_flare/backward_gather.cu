@@ -12,15 +12,16 @@ template <class T, int M, int W>
 __device__ void begin_slopes(Marks<M>& marks, const Memory<T, M, W>& in, const Range& range,
                              const T* c, const float* delta, int tokens, int latents, float& beyond) {
   const Part<M> part;
-  const int end = range.to < tokens ? range.to : tokens;
-  const int first = part.first > range.from ? part.first : range.from;
-  const int last = part.first + part.length < end ? part.first + part.length : end;
+  const auto inside = [&](int t) {
+    return part.m < latents && t >= range.from && t < range.to && t < tokens;
+  };
   c += part.m;
   float sum = 0;
-  if (part.m < latents)
-#pragma unroll 4
-    for (int t = last - 1; t >= first; --t)
-      sum += to_compute(c[t * M]) / in.s[t * row_of_scores(M) + part.m];
+#pragma unroll 8
+  for (int i = part.length - 1; i >= 0; --i) {
+    const int t = part.first + i;
+    if (inside(t)) sum += divide_fast(to_compute(c[t * M]), in.s[t * row_of_scores(M) + part.m]);
+  }
   marks.sum[threadIdx.x] = sum;
   __syncthreads();
   float after = beyond;
@@ -30,19 +31,19 @@ __device__ void begin_slopes(Marks<M>& marks, const Memory<T, M, W>& in, const R
     beyond += marks.sum[g * M + part.m];
   }
   beyond *= marks.decay[part.m];
-  if (part.m >= latents) return;
-#pragma unroll 4
-  for (int t = last - 1; t >= first; --t) {
-    const int place = t * pitch<T>(M) + part.m;
+#pragma unroll 8
+  for (int i = part.length - 1; i >= 0; --i) {
+    const int t = part.first + i, place = t * pitch<T>(M) + part.m;
+    if (!inside(t)) continue;
     float& score = in.s[t * row_of_scores(M) + part.m];
     const float gradient = to_compute(c[t * M]), p = to_compute(in.a[place]) * score;
-    after += gradient / score;
+    after += divide_fast(gradient, score);
     score = gradient - p * delta[t] - to_compute(in.b[place]) * after;
   }
 }
 
 template <class T, int M, int W>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, blocks_at_once(M, W))
     backward_gather_kernel(Problem<T> p, Walks<T> walks, float* dq_parts, GradOf<T> dk, GradOf<T> dv) {
   extern __shared__ uint4 memory[];
   __shared__ Marks<M> marks;

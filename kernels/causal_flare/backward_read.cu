@@ -25,7 +25,7 @@ __device__ void save_range(const Walks<T>& walks, const T* c, const Range& range
 }
 
 template <class T, int M, int W>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, blocks_at_once(M, W))
     backward_read_kernel(Problem<T> p, States states, Walks<T> walks) {
   extern __shared__ uint4 memory[];
   __shared__ Marks<M> marks;
@@ -71,20 +71,25 @@ __global__ void __launch_bounds__(threads)
         r.add_sums(own);
       }
       __syncthreads();
-      Sums<T, tile, M> c;
-      c.template add<W>(along(in.g, W), across(in.state, M));
-      c.template add<tile>(along(in.square, tile), across(in.b, M));
-      c.each([&](int t, int m, float& x) {
-        T& a = in.a[t * pitch<T>(M) + m];
-        a = from_compute<T>(to_compute(a) * x);
-      });
+      constexpr int some = M < 64 ? M : 64;  // at a time, for the registers' sake
+#pragma unroll 1
+      for (int m0 = 0; m0 < M; m0 += some) {
+        Sums<T, tile, some> c;
+        c.template add<W>(along(in.g, W), across(in.state + m0, M));
+        c.template add<tile>(along(in.square, tile), across(in.b + m0, M));
+        c.each([&](int t, int m, float& x) {
+          T& a = in.a[t * pitch<T>(M) + m0 + m];
+          a = from_compute<T>(to_compute(a) * x);
+        });
+      }
       __syncthreads();
       save_range<T, M>(walks, in.a, range, at, first, p.M);
       float sum = 0;
       for (int i = 0; i < part.length; ++i) {
         const int t = part.first + i;
         if (part.m < p.M && t >= range.from && t < range.to)
-          sum += to_compute(in.a[t * pitch<T>(M) + part.m]) / in.s[t * row_of_scores(M) + part.m];
+          sum += divide_fast(to_compute(in.a[t * pitch<T>(M) + part.m]),
+                             in.s[t * row_of_scores(M) + part.m]);
       }
       of_lse += sum * share[part.m];
       from = range.to;

@@ -5,7 +5,8 @@ namespace flr::cuda::latents {
 namespace {
 
 template <class T, int M, int W>
-__global__ void __launch_bounds__(threads) forward_kernel(Problem<T> p, States states, Heads<T> y) {
+__global__ void __launch_bounds__(threads, blocks_at_once(M, W))
+    forward_kernel(Problem<T> p, States states, Heads<T> y) {
   extern __shared__ uint4 memory[];
   __shared__ Marks<M> marks;
   const Memory<T, M, W> in(memory);

@@ -62,6 +62,11 @@ struct Marks {
 /// Bytes that a block has of it, and a little more.
 constexpr int bytes_of_marks = 4096;
 
+/// Blocks that a multiprocessor is to have at once, as far as shared memory allows it.
+constexpr int blocks_at_once(int M, int W) {
+  return M == 128 || W == 64 ? 2 : M == 64 ? 3 : 4;
+}
+
 /// A thread has one latent and `length` neighbouring tokens.
 template <int M>
 struct Part {
@@ -126,14 +131,19 @@ __device__ void sum_over_latents(Marks<M>& marks, const float* s, int latents) {
 template <int M>
 __device__ Range make_range(Marks<M>& marks, const float* s, int from, int to, int latents) {
   const Part<M> part;
-  const int begin = part.first > from ? part.first : from;
-  const int end = part.first + part.length < to ? part.first + part.length : to;
+  const auto counts = [&](int t) {
+    return part.m < latents && t >= from && t < to && marks.kept[t] > 0;
+  };
   float top = log_zero, sum = 0;
-  if (part.m < latents) {
-    for (int t = begin; t < end; ++t)
-      if (marks.kept[t] > 0) top = fmaxf(top, s[t * row_of_scores(M) + part.m]);
-    for (int t = begin; t < end; ++t)
-      if (marks.kept[t] > 0) sum += exp2_fast(s[t * row_of_scores(M) + part.m] - top);
+#pragma unroll 8
+  for (int i = 0; i < part.length; ++i) {
+    const int t = part.first + i;
+    top = fmaxf(top, counts(t) ? s[t * row_of_scores(M) + part.m] : log_zero);
+  }
+#pragma unroll 8
+  for (int i = 0; i < part.length; ++i) {
+    const int t = part.first + i;
+    sum += counts(t) ? exp2_fast(s[t * row_of_scores(M) + part.m] - top) : 0.0f;
   }
   __syncthreads();  // what marks held is used up, and its start is there
   marks.top[threadIdx.x] = top, marks.sum[threadIdx.x] = sum;
@@ -194,8 +204,8 @@ __device__ void make_features(Marks<M>& marks, const Memory<T, M, W>& at, const 
     at.b[place] = from_compute<T>(key);
     if constexpr (Queries) {
       sum += key;
-      at.a[place] =
-          from_compute<T>(inside ? exp2_fast(*score - marks.read[t]) / sum : 0.0f);
+      const float p = exp2_fast(*score - marks.read[t]);
+      at.a[place] = from_compute<T>(inside ? divide_fast(p, sum) : 0.0f);
       if (inside) *score = sum;
     }
   }

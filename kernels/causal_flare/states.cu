@@ -5,7 +5,7 @@ namespace flr::cuda::latents {
 namespace {
 
 template <class T, int M, int W>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, blocks_at_once(M, W))
     states_kernel(Problem<T> p, float* states, float* own_lse) {
   extern __shared__ uint4 memory[];
   __shared__ Marks<M> marks;
