@@ -31,7 +31,7 @@ __device__ void begin_slopes(Marks<M>& marks, const Memory<T, M, W>& in, const R
     beyond += marks.sum[g * M + part.m];
   }
   beyond *= marks.decay[part.m];
-#pragma unroll 8
+#pragma unroll 4
   for (int i = part.length - 1; i >= 0; --i) {
     const int t = part.first + i, place = t * pitch<T>(M) + part.m;
     if (!inside(t)) continue;
@@ -43,7 +43,7 @@ __device__ void begin_slopes(Marks<M>& marks, const Memory<T, M, W>& in, const R
 }
 
 template <class T, int M, int W>
-__global__ void __launch_bounds__(threads, blocks_at_once(M, W))
+__global__ void __launch_bounds__(threads, M == 64 ? 2 : blocks_at_once(M, W))
     backward_gather_kernel(Problem<T> p, Walks<T> walks, float* dq_parts, GradOf<T> dk, GradOf<T> dv) {
   extern __shared__ uint4 memory[];
   __shared__ Marks<M> marks;
@@ -70,9 +70,8 @@ __global__ void __launch_bounds__(threads, blocks_at_once(M, W))
     mark_kept(marks, p, at, first);
     for (int t = threadIdx.x; t < tile; t += threads)
       delta[t] = t < tokens ? walks.delta[at.row + first + t] : 0.0f;
-    const index_t place = at.row / p.N * p.tiles() + first / tile;
-    const float lse = walks.tile_lse[place * M + part.m];
-    if (part.group == 0) marks.start[part.m] = lse;
+    const float* lse = walks.tile_lse + (at.row / p.N * p.tiles() + first / tile) * M + part.m;
+    if (part.group == 0) marks.start[part.m] = *lse;
     __syncthreads();
     make_scores(in, p.log2_scale);
     __syncthreads();
@@ -90,7 +89,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once(M, W))
       __syncthreads();  // what the last range has written is there, and what it read used up
       if (last + 1 < ranges) {
         const int from = bounds[last], to = bounds[last + 1];
-        if (part.group == 0) marks.start[part.m] = lse;
+        if (part.group == 0) marks.start[part.m] = *lse;
         if (from > 0) {
           const float start = make_range(marks, in.s, 0, from, p.M).ref;
           __syncthreads();
@@ -107,13 +106,15 @@ __global__ void __launch_bounds__(threads, blocks_at_once(M, W))
       __syncthreads();
       begin_slopes(marks, in, range, walks.c + (at.row + first) * M, delta, tokens, p.M, beyond);
       __syncthreads();
-      {
-        Sums<T, tile, M> keys;
-        keys.template add<tile>(across(in.square, tile), across(in.a, M));
-        keys.template add<W>(along(in.v, W), across(in.state, M));
+      constexpr int some = latents_at_once(M);
+#pragma unroll 1
+      for (int m0 = 0; m0 < M; m0 += some) {
+        Sums<T, tile, some> keys;
+        keys.template add<tile>(across(in.square, tile), across(in.a + m0, M));
+        keys.template add<W>(along(in.v, W), across(in.state + m0, M));
         keys.each([&](int t, int m, float& x) {
-          if (t >= range.from && t < range.to)
-            in.s[t * row_of_scores(M) + m] += to_compute(in.b[t * pitch<T>(M) + m]) * x;
+          if (t < range.from || t >= range.to) return;
+          in.s[t * row_of_scores(M) + m0 + m] += to_compute(in.b[t * pitch<T>(M) + m0 + m]) * x;
         });
       }
       __syncthreads();  // before the square is written again

@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once(M, W))
         r.add_sums(own);
       }
       __syncthreads();
-      constexpr int some = M < 64 ? M : 64;  // at a time, for the registers' sake
+      constexpr int some = latents_at_once(M);
 #pragma unroll 1
       for (int m0 = 0; m0 < M; m0 += some) {
         Sums<T, tile, some> c;

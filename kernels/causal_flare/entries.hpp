@@ -14,4 +14,8 @@ void causal_flare_segments(const CausalFlareParams<T>&);
 template <class T>
 void causal_flare_backward_segments(const CausalFlareBackwardParams<T>&);
 
+/// Bytes that gradients of scores may take while a backward runs, unless one head takes more: heads
+/// are treated in groups. Tests make it less.
+index_t& causal_flare_scratch();
+
 }  // namespace flr::cuda

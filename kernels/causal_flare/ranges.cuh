@@ -67,6 +67,11 @@ constexpr int blocks_at_once(int M, int W) {
   return M == 128 || W == 64 ? 2 : M == 64 ? 3 : 4;
 }
 
+/// Latents of a product that is used up at once, as many as registers allow beside two states.
+constexpr int latents_at_once(int M) {
+  return M < 64 ? M : 64;
+}
+
 /// A thread has one latent and `length` neighbouring tokens.
 template <int M>
 struct Part {

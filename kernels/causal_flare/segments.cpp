@@ -10,8 +10,6 @@ namespace {
 using namespace latents;
 
 constexpr double log2_e = 1.4426950408889634;
-/// What c may take of memory, unless one head takes more.
-constexpr index_t most_bytes_of_c = index_t{256} << 20;
 
 template <class T>
 Problem<T> problem_of(const CausalFlareParams<T>& f) {
@@ -60,6 +58,11 @@ void backward(const Problem<T>& p, float* dq_parts, const GradOf<T>& dk, const G
 
 }  // namespace
 
+index_t& causal_flare_scratch() {
+  static index_t bytes = index_t{256} << 20;
+  return bytes;
+}
+
 template <class T>
 bool causal_flare_fits(const CausalFlareParams<T>& p, std::string* why) {
   constexpr index_t most_heads = index_t{1} << 20, most_width = causal::most_width;
@@ -104,7 +107,7 @@ void causal_flare_backward_segments(const CausalFlareBackwardParams<T>& b) {
   p.dy = {b.dy, b.dys}, p.dy_packed = causal::packs(b.dy, b.dys, f.D);
   with_padded_sizes(f.M, f.E > f.D ? f.E : f.D, [&]<int M, int W>() {
     // Whole batches at a time, or heads of one.
-    const index_t of_head = p.N * M * index_t{sizeof(T)}, most = most_bytes_of_c / of_head;
+    const index_t of_head = p.N * M * index_t{sizeof(T)}, most = causal_flare_scratch() / of_head;
     Problem<T> group = p;
     group.B = p.B * p.H <= most ? p.B : most < p.H ? 1 : most / p.H;
     group.H = most >= p.H ? p.H : most > 1 ? most : 1;

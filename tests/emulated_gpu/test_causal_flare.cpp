@@ -268,6 +268,17 @@ TEST_CASE("emulated causal_flare: a state goes on, and the same call gives the s
   }
 }
 
+TEST_CASE("emulated causal_flare: heads in groups") {
+  index_t& scratch = cuda::causal_flare_scratch();
+  const index_t usual = scratch, of_head = 100 * 32 * index_t{sizeof(float)};
+  for (const index_t bytes : {index_t{1}, 2 * of_head, 7 * of_head}) {  // one, two, two batches of three
+    scratch = bytes;
+    check_call<float>({3, 3, 5, 100, 8, 8, 1, 1, false}, 5e-6);
+    check_call<float>({3, 3, 5, 100, 8, 8, 1, 1, true}, 5e-6);
+  }
+  scratch = usual;
+}
+
 TEST_CASE("emulated causal_flare: gradients that are not wanted") {
   const Call<bf16> c({1, 2, 20, 100, 16, 16, 1, 1});
   const Results<bf16> all = run(c);
