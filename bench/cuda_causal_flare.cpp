@@ -1,5 +1,6 @@
-// Causal FLARE on the GPU: the kernels, forward alone and with backward, and the composition that they
-// replace. Tokens lie as a network has them, [B,N,H·D]. The peer is bench/peer/cuda_causal_flare.py.
+// Causal FLARE on the GPU: the kernels, forward alone and with backward, and the composition that
+// they replace. Tokens lie as a network has them, [B,N,H·D]. The peer is
+// bench/peer/cuda_causal_flare.py.
 #include "cuda_bench.hpp"
 
 namespace {
@@ -10,7 +11,8 @@ struct Case {
   index_t B, N, H, M, D;
 
   /// `tokens`: how often the B·N·H·D values of T are read or written; `exponentials` a token and
-  /// latent; products with latents and, of tiles of 64 tokens with 32 earlier keys on average, within.
+  /// latent; products with latents and, of tiles of 64 tokens with 32 earlier keys on average,
+  /// within.
   template <class T>
   bench::Work work(double tokens, double exponentials, double products, double within) const {
     const double rows = double(B) * double(N) * double(H), d = double(D), m = double(M);
@@ -25,8 +27,8 @@ struct Case {
 
 template <class T>
 void run(bench::Report& report, const Case& c, bool with_composition) {
-  const std::string shape = fmt::format("{} B{} N{} H{} M{} D{}", std::same_as<T, bf16> ? "bf16" : "fp32",
-                                        c.B, c.N, c.H, c.M, c.D);
+  const std::string shape = fmt::format(
+      "{} B{} N{} H{} M{} D{}", std::same_as<T, bf16> ? "bf16" : "fp32", c.B, c.N, c.H, c.M, c.D);
   if (!report.wanted("causal_flare_fwd", shape) && !report.wanted("causal_flare_bwd", shape) &&
       !report.wanted("causal_flare_fwd_bwd", shape))
     return;
@@ -52,14 +54,16 @@ void run(bench::Report& report, const Case& c, bool with_composition) {
   // Forward: scores, weights of latents and of tokens. Backward computes these again and reads k, v
   // and dy.
   report.time("causal_flare_fwd", shape, c.work<T>(3, 2, 3, 1), [&] { gpu.causal_flare(p); });
-  report.time("causal_flare_bwd", shape, c.work<T>(5, 2, 9, 4), [&] { gpu.causal_flare_backward(b); });
+  report.time("causal_flare_bwd", shape, c.work<T>(5, 2, 9, 4),
+              [&] { gpu.causal_flare_backward(b); });
   report.time("causal_flare_fwd_bwd", shape, c.work<T>(8, 4, 12, 5), [&] {
     gpu.causal_flare(p);
     gpu.causal_flare_backward(b);
   });
   if (!with_composition) return;
   const auto composition = [&] {
-    return mixers::causal_flare(q, nn::split_heads(k, c.H), nn::split_heads(v, c.H), {.scale = scale});
+    return mixers::causal_flare(q, nn::split_heads(k, c.H), nn::split_heads(v, c.H),
+                                {.scale = scale});
   };
   setenv("FLR_MIXER", "composition", 1);
   report.time(

@@ -6,11 +6,12 @@
 namespace flr::cuda::latents {
 namespace {
 
-/// ds without what comes through R, in the place of the range's scores. `beyond`: Q after the range,
-/// relative to its L; becomes that before it, relative to L there.
+/// ds without what comes through R, in the place of the range's scores. `beyond`: Q after the
+/// range, relative to its L; becomes that before it, relative to L there.
 template <class T, int M, int W>
 __device__ void begin_slopes(Marks<M>& marks, const Memory<T, M, W>& in, const Range& range,
-                             const T* c, const float* delta, int tokens, int latents, float& beyond) {
+                             const T* c, const float* delta, int tokens, int latents,
+                             float& beyond) {
   const Part<M> part;
   const auto inside = [&](int t) {
     return part.m < latents && t >= range.from && t < range.to && t < tokens;
@@ -44,7 +45,8 @@ __device__ void begin_slopes(Marks<M>& marks, const Memory<T, M, W>& in, const R
 
 template <class T, int M, int W>
 __global__ void __launch_bounds__(threads, M == 64 ? 2 : blocks_at_once(M, W))
-    backward_gather_kernel(Problem<T> p, Walks<T> walks, float* dq_parts, GradOf<T> dk, GradOf<T> dv) {
+    backward_gather_kernel(Problem<T> p, Walks<T> walks, float* dq_parts, GradOf<T> dk,
+                           GradOf<T> dv) {
   extern __shared__ uint4 memory[];
   __shared__ Marks<M> marks;
   __shared__ int bounds[tile];
@@ -178,15 +180,15 @@ int shared_bytes() {
   return Memory<T, M, W>::bytes(Memory<T, M, W>::gradients) + bytes_of_marks;
 }
 
-#define FLR_BACKWARD_GATHER(T, M)                                                        \
-  template int shared_bytes<T, M, 16>();                                                 \
-  template int shared_bytes<T, M, 32>();                                                 \
-  template int shared_bytes<T, M, 64>();                                                 \
-  template void backward_gather<T, M, 16>(const Problem<T>&, const Walks<T>&, float*,    \
-                                          const GradOf<T>&, const GradOf<T>&);           \
-  template void backward_gather<T, M, 32>(const Problem<T>&, const Walks<T>&, float*,    \
-                                          const GradOf<T>&, const GradOf<T>&);           \
-  template void backward_gather<T, M, 64>(const Problem<T>&, const Walks<T>&, float*,    \
+#define FLR_BACKWARD_GATHER(T, M)                                                     \
+  template int shared_bytes<T, M, 16>();                                              \
+  template int shared_bytes<T, M, 32>();                                              \
+  template int shared_bytes<T, M, 64>();                                              \
+  template void backward_gather<T, M, 16>(const Problem<T>&, const Walks<T>&, float*, \
+                                          const GradOf<T>&, const GradOf<T>&);        \
+  template void backward_gather<T, M, 32>(const Problem<T>&, const Walks<T>&, float*, \
+                                          const GradOf<T>&, const GradOf<T>&);        \
+  template void backward_gather<T, M, 64>(const Problem<T>&, const Walks<T>&, float*, \
                                           const GradOf<T>&, const GradOf<T>&);
 FLR_BACKWARD_GATHER(float, 32)
 FLR_BACKWARD_GATHER(float, 64)

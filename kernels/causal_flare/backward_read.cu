@@ -116,7 +116,7 @@ void backward_read(const Problem<T>& p, const States& states, const Walks<T>& wa
   check_launch("causal_flare, backward 1");
 }
 
-#define FLR_BACKWARD_READ(T, M)                                                                 \
+#define FLR_BACKWARD_READ(T, M)                                                             \
   template void backward_read<T, M, 16>(const Problem<T>&, const States&, const Walks<T>&); \
   template void backward_read<T, M, 32>(const Problem<T>&, const States&, const Walks<T>&); \
   template void backward_read<T, M, 64>(const Problem<T>&, const States&, const Walks<T>&);

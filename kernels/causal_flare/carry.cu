@@ -1,5 +1,5 @@
-// From what every segment leaves by itself to what it starts from, in order of the segments. A thread
-// has one number of the states; those of a latent all follow its L. Bound by memory.
+// From what every segment leaves by itself to what it starts from, in order of the segments. A
+// thread has one number of the states; those of a latent all follow its L. Bound by memory.
 #include "causal_flare/ranges.cuh"
 
 namespace flr::cuda::latents {
@@ -15,7 +15,8 @@ struct Shape {
 };
 
 __global__ void __launch_bounds__(threads)
-    carry_kernel(Shape n, States states, const float* own_lse, Carried c, int latents, int columns) {
+    carry_kernel(Shape n, States states, const float* own_lse, Carried c, int latents,
+                 int columns) {
   const index_t at = index_t{blockIdx.x} * threads + threadIdx.x, size = index_t{n.rows} * n.M;
   if (at >= n.heads * size) return;
   const index_t head = at / size;
@@ -87,7 +88,8 @@ unsigned blocks_of(const Shape& n) {
 void carry(const States& states, const float* own_lse, const Carried& carried, index_t heads,
            index_t segments, int latents, int columns, int M, int W) {
   const Shape n{heads, segments, M, W};
-  carry_kernel<<<blocks_of(n), threads, 0, stream()>>>(n, states, own_lse, carried, latents, columns);
+  carry_kernel<<<blocks_of(n), threads, 0, stream()>>>(n, states, own_lse, carried, latents,
+                                                       columns);
   check_launch("causal_flare, carry");
 }
 

@@ -57,7 +57,7 @@ void forward(const Problem<T>& p, const States& states, const Heads<T>& y) {
   check_launch("causal_flare");
 }
 
-#define FLR_FORWARD(T, M)                                                          \
+#define FLR_FORWARD(T, M)                                                             \
   template void forward<T, M, 16>(const Problem<T>&, const States&, const Heads<T>&); \
   template void forward<T, M, 32>(const Problem<T>&, const States&, const Heads<T>&); \
   template void forward<T, M, 64>(const Problem<T>&, const States&, const Heads<T>&);

@@ -1,14 +1,14 @@
 // Causal FLARE as its kernels see it (ops/causal_flare.hpp has the formulas). Exponents are in base
 // 2 here: s_tm = scale · log2(e) · k_t·q_m, L_tm the logarithm of what latent m has gathered.
 //
-// With a reference ref_m for some tokens, y_t = Σ_τ≤t (Σ_m a_tm b_τm) v_τ is causal linear attention
-// with the features
+// With a reference ref_m for some tokens, y_t = Σ_τ≤t (Σ_m a_tm b_τm) v_τ is causal linear
+// attention with the features
 //
 //   a_tm = p_tm 2^(ref_m − L_tm) of queries,   b_τm = 2^(s_τm − ref_m) of keys.
 // ref_m is L_m of the last of these tokens: no key is above 1, and queries stay in range as long as
 // no L grows by more than most_growth from the first token to the last. So a tile of 64 tokens is
-// one range, or as many as it takes; a single token is always one. As 2^(L_tm − ref_m) is the sum of
-// the keys so far, features need no logarithms.
+// one range, or as many as it takes; a single token is always one. As 2^(L_tm − ref_m) is the sum
+// of the keys so far, features need no logarithms.
 //
 // The state between ranges is Z_m = Σ 2^(s_τm − L_m) v_τ with L; every exponent is ≤ 0. Tokens are
 // cut into segments and tiles as those of causal_linear/ are. Gradients, with g_t = dy_t:
@@ -48,16 +48,16 @@ struct Problem : causal::Problem<T> {
 struct States {
   float *lse = nullptr, *z = nullptr;
 };
-/// A state that comes from tokens before these and goes to those after them, with natural logarithms:
-/// L [B,H,M] and Z [B,H,M,D], each may be null.
+/// A state that comes from tokens before these and goes to those after them, with natural
+/// logarithms: L [B,H,M] and Z [B,H,M,D], each may be null.
 struct Carried {
   const float *lse_in = nullptr, *z_in = nullptr;
   float *lse_out = nullptr, *z_out = nullptr;
 };
 
-/// What the gradients' two walks share: c [B,H,N,M] and δ [B,H,N] of the tokens, L before every tile
-/// [B,H,tiles,M], and what every segment starts from at its end: the transposed R and below it Q,
-/// [B,H,segments,W+1,M], relative to L there; null: nothing, with one segment.
+/// What the gradients' two walks share: c [B,H,N,M] and δ [B,H,N] of the tokens, L before every
+/// tile [B,H,tiles,M], and what every segment starts from at its end: the transposed R and below it
+/// Q, [B,H,segments,W+1,M], relative to L there; null: nothing, with one segment.
 template <class T>
 struct Walks {
   T* c = nullptr;
@@ -79,8 +79,8 @@ template <class T, int M, int W>
 void backward_read(const Problem<T>&, const States&, const Walks<T>& walks);
 /// Gradients from these; `dq_parts` [B,H,segments,latents,E] may be null.
 template <class T, int M, int W>
-void backward_gather(const Problem<T>&, const Walks<T>& walks, float* dq_parts,
-                     const GradOf<T>& dk, const GradOf<T>& dv);
+void backward_gather(const Problem<T>&, const Walks<T>& walks, float* dq_parts, const GradOf<T>& dk,
+                     const GradOf<T>& dv);
 
 /// What a block takes at most of shared memory.
 template <class T, int M, int W>

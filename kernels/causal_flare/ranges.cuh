@@ -20,15 +20,16 @@ constexpr int row_of_scores(int M) {
   return M + 1;
 }
 
-/// A block's dynamic shared memory. The square takes the place of the keys, which are used up by then.
+/// A block's dynamic shared memory. The square takes the place of the keys, which are used up by
+/// then.
 template <class T, int M, int W>
 struct Memory {
   static constexpr int of_scores = tile * row_of_scores(M) * int(sizeof(float) / sizeof(T));
   static constexpr int of_tokens = tile * pitch<T>(W), of_features = tile * pitch<T>(M);
   static constexpr int of_square = tile * pitch<T>(tile);
   static constexpr int of_keys = of_tokens > of_square ? of_tokens : of_square;
-  float* s;  ///< [tile][M], from one row to the next row_of_scores
-  T *q, *k, *v, *b;  ///< [M][W], [tile][W] twice, [tile][M]
+  float* s;                   ///< [tile][M], from one row to the next row_of_scores
+  T *q, *k, *v, *b;           ///< [M][W], [tile][W] twice, [tile][M]
   T *square, *a, *state, *g;  ///< [tile][tile], [tile][M], [W][M], [tile][W]
 
   __device__ explicit Memory(void* from) {
@@ -53,8 +54,8 @@ struct Memory {
 /// What all threads see of the latents and of the tile's tokens.
 template <int M>
 struct Marks {
-  float start[M];  ///< L before the range
-  float decay[M];  ///< 2^(L before − L after)
+  float start[M];                ///< L before the range
+  float decay[M];                ///< 2^(L before − L after)
   float read[tile], kept[tile];  ///< log2 Σ_m 2^s of a token; 1 or 0
   float top[threads], sum[threads];
   int agree[threads / 32];
@@ -115,8 +116,7 @@ template <class T, int M, int W>
 __device__ void make_scores(const Memory<T, M, W>& at, float log2_scale) {
   Sums<T, tile, M> products;
   products.template add<W>(along(at.k, W), along(at.q, W));
-  products.each(
-      [&](int t, int m, float& x) { at.s[t * row_of_scores(M) + m] = x * log2_scale; });
+  products.each([&](int t, int m, float& x) { at.s[t * row_of_scores(M) + m] = x * log2_scale; });
 }
 
 /// What every token divides its weights of the latents by; two threads a token.

@@ -48,8 +48,7 @@ void backward(const Problem<T>& p, float* dq_parts, const GradOf<T>& dk, const G
   const Scratch<float> beyond(several ? items * (W + 1) * M : 0);
   const Scratch<T> c(heads * p.N * M);
   const States states = several ? States{lse.data(), z.data()} : States{};
-  const Walks<T> walks{c.data(), delta.data(), tile_lse.data(),
-                       several ? beyond.data() : nullptr};
+  const Walks<T> walks{c.data(), delta.data(), tile_lse.data(), several ? beyond.data() : nullptr};
   make_states<T, M, W>(p, states, {});
   backward_read<T, M, W>(p, states, walks);
   if (several) carry_back(walks.beyond, states.lse, heads, p.segments, M, W);
@@ -70,16 +69,18 @@ bool causal_flare_fits(const CausalFlareParams<T>& p, std::string* why) {
                     p.D <= most_width && p.B * p.H <= most_heads && p.B * p.H * p.N > 0;
   if (!fits) {
     if (why)
-      *why = fmt::format("expected tokens, at most {} latents and heads of at most {} channels; got "
-                         "M={} E={} D={}",
-                         most_latents, most_width, p.M, p.E, p.D);
+      *why = fmt::format(
+          "expected tokens, at most {} latents and heads of at most {} channels; got "
+          "M={} E={} D={}",
+          most_latents, most_width, p.M, p.E, p.D);
     return false;
   }
   const int bytes = with_padded_sizes(p.M, p.E > p.D ? p.E : p.D,
                                       []<int M, int W>() { return shared_bytes<T, M, W>(); });
   if (bytes <= max_shared_bytes()) return true;
   if (why)
-    *why = fmt::format("it takes {} bytes of shared memory, and a block has {}", bytes, max_shared_bytes());
+    *why = fmt::format("it takes {} bytes of shared memory, and a block has {}", bytes,
+                       max_shared_bytes());
   return false;
 }
 
@@ -118,7 +119,8 @@ void causal_flare_backward_segments(const CausalFlareBackwardParams<T>& b) {
         Problem<T> some = from_head(group, b0, h0);
         some.B = group.B < p.B - b0 ? group.B : p.B - b0;
         some.H = group.H < p.H - h0 ? group.H : p.H - h0;
-        float* to = dq.wanted() ? parts.data() + (b0 * p.H + h0) * group.segments * p.M * p.E : nullptr;
+        float* to =
+            dq.wanted() ? parts.data() + (b0 * p.H + h0) * group.segments * p.M * p.E : nullptr;
         backward<T, M, W>(some, to, from_head(dk, b0, h0), from_head(dv, b0, h0));
       }
     const flare::Sizes n{int(p.B), int(p.H), p.M, p.E, p.N, p.scale};

@@ -47,7 +47,7 @@ void make_states(const Problem<T>& p, const States& states, const Carried& carri
   carry(states, own_lse.data(), carried, p.B * p.H, p.segments, p.M, p.D, M, W);
 }
 
-#define FLR_STATES(T, M)                                                          \
+#define FLR_STATES(T, M)                                                                 \
   template void make_states<T, M, 16>(const Problem<T>&, const States&, const Carried&); \
   template void make_states<T, M, 32>(const Problem<T>&, const States&, const Carried&); \
   template void make_states<T, M, 64>(const Problem<T>&, const States&, const Carried&);

@@ -47,8 +47,8 @@ __device__ void load_packs(T* to, const T* x, index_t stride, index_t first, ind
   }
 }
 
-/// `Rows` rows of x from `first` on as a tile, with f(value, token) of each value, beyond(token, 0 and
-/// 1) in the first two columns that x does not have and the tile has, and zeros elsewhere.
+/// `Rows` rows of x from `first` on as a tile, with f(value, token) of each value, beyond(token, 0
+/// and 1) in the first two columns that x does not have and the tile has, and zeros elsewhere.
 /// `packed`: rows can be read 16 bytes at once.
 template <int Width, int Rows = tile, class T, class F, class Beyond>
 __device__ void load_tile(T* to, const T* x, index_t stride, index_t first, index_t end,

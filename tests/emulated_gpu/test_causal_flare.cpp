@@ -14,9 +14,9 @@ using namespace flr;
 
 struct Sizes {
   index_t B, H, M, N, E, D;
-  double spread = 1;    ///< of the scores
-  int hide = 0;         ///< 1: every fifth token, 2: the first 70 too
-  bool shared = true;   ///< one set of latents for the batch
+  double spread = 1;   ///< of the scores
+  int hide = 0;        ///< 1: every fifth token, 2: the first 70 too
+  bool shared = true;  ///< one set of latents for the batch
 };
 
 /// Tokens as a network has them, [B,N,H,width].
@@ -40,7 +40,8 @@ struct Call {
     std::mt19937 random(3);
     std::normal_distribution<float> normal;
     const auto draw = [&](std::vector<T>& x, index_t rows, index_t width, double spread) {
-      for (index_t i = 0; i < rows * n.H * width; ++i) x.emplace_back(float(spread) * normal(random));
+      for (index_t i = 0; i < rows * n.H * width; ++i)
+        x.emplace_back(float(spread) * normal(random));
     };
     draw(q, (n.shared ? 1 : n.B) * n.M, n.E, n.spread / std::sqrt(double(n.E)));
     draw(k, n.B * n.N, n.E, 1), draw(v, n.B * n.N, n.D, 1), draw(dy, n.B * n.N, n.D, 1);
@@ -73,14 +74,19 @@ Reference by_pairs(const Call<T>& c) {
   for (index_t b = 0; b < n.B; ++b)
     for (index_t h = 0; h < n.H; ++h) {
       const std::size_t latents = std::size_t(b * c.latents().batch + h * c.latents().head);
-      const auto k = [&](std::size_t i, std::size_t e) { return c.narrow.at(b, h, index_t(i), index_t(e)); };
-      const auto v = [&](std::size_t i, std::size_t d) { return c.wide.at(b, h, index_t(i), index_t(d)); };
+      const auto k = [&](std::size_t i, std::size_t e) {
+        return c.narrow.at(b, h, index_t(i), index_t(e));
+      };
+      const auto v = [&](std::size_t i, std::size_t d) {
+        return c.wide.at(b, h, index_t(i), index_t(d));
+      };
       std::vector<double> s(N * M), p(N * M), ds(N * M);
       for (std::size_t t = 0; t < N; ++t) {
         double top = -INFINITY, sum = 0;
         for (std::size_t m = 0; m < M; ++m) {
           for (std::size_t e = 0; e < E; ++e)
-            s[t * M + m] += c.scale * double(float(c.k[k(t, e)])) * double(float(c.q[latents + m * E + e]));
+            s[t * M + m] +=
+                c.scale * double(float(c.k[k(t, e)])) * double(float(c.q[latents + m * E + e]));
           top = std::max(top, s[t * M + m]);
         }
         for (std::size_t m = 0; m < M; ++m) sum += p[t * M + m] = std::exp(s[t * M + m] - top);
@@ -134,15 +140,16 @@ double norm_of(const std::vector<double>& x) {
   for (double v : x) sum += v * v;
   return std::sqrt(sum);
 }
-/// ‖x − expected − offset‖ relative to the expected, or to a tenth of `largest`: gradients of scores
-/// cancel, all of them where there is one token or one latent.
+/// ‖x − expected − offset‖ relative to the expected, or to a tenth of `largest`: gradients of
+/// scores cancel, all of them where there is one token or one latent.
 template <class T>
 double deviation(const std::vector<T>& got, const std::vector<double>& expected, double offset = 0,
                  double largest = 0) {
   double difference = 0, size = 0;
   for (std::size_t i = 0; i < got.size(); ++i) {
     const double d = double(float(got[i])) - expected[i] - offset;
-    difference += std::isfinite(d) ? d * d : INFINITY, size += expected[i] * expected[i] + offset * offset;
+    difference += std::isfinite(d) ? d * d : INFINITY,
+        size += expected[i] * expected[i] + offset * offset;
   }
   return std::sqrt(difference) / std::max(std::sqrt(size), 0.1 * largest);
 }
@@ -191,7 +198,7 @@ void check_call(const Sizes& n, double allowed) {
   CHECK(deviation(got.dv, expected.dv) < allowed);
 }
 
-void check_both(const Sizes& n, double of_float = 5e-6, double of_bf16 = 2e-2) {
+void check_both(const Sizes& n, double of_float = 5e-6, double of_bf16 = 8e-3) {
   check_call<float>(n, of_float);
   check_call<bf16>(n, of_bf16);
 }
@@ -199,12 +206,15 @@ void check_both(const Sizes& n, double of_float = 5e-6, double of_bf16 = 2e-2) {
 }  // namespace
 
 TEST_CASE("emulated causal_flare: lengths") {
-  for (const index_t N : {1, 31, 64, 65, 300}) check_both({1, 2, 5, N, 8, 8});
+  // Of one token, the scores' gradients cancel.
+  for (const index_t N : {1, 31, 64, 65, 300})
+    check_both({1, 2, 5, N, 8, 8}, 5e-6, N == 1 ? 2e-2 : 8e-3);
 }
 
 TEST_CASE("emulated causal_flare: latents and widths") {
   for (const index_t M : {1, 32, 100, 128}) check_both({1, 1, M, 65, 16, 16});
-  for (const auto& [E, D] : {std::pair<index_t, index_t>{24, 24}, {32, 32}, {64, 64}, {2, 3}, {33, 40}})
+  for (const auto& [E, D] :
+       {std::pair<index_t, index_t>{24, 24}, {32, 32}, {64, 64}, {2, 3}, {33, 40}})
     check_both({1, 1, 33, 65, E, D});
   check_both({1, 1, 128, 65, 64, 64});
 }
@@ -236,7 +246,8 @@ TEST_CASE("emulated causal_flare: a state goes on, and the same call gives the s
     CHECK(whole.dk == again.dk);
     CHECK(whole.dv == again.dv);
     std::vector<float> y(c.v.size(), NAN), lse(2 * 2 * 5, NAN), z(lse.size() * 8, NAN);
-    for (const auto& [first, end] : {std::pair<index_t, index_t>{0, 20}, {20, 21}, {21, 221}, {221, 300}}) {
+    for (const auto& [first, end] :
+         {std::pair<index_t, index_t>{0, 20}, {20, 21}, {21, 221}, {221, 300}}) {
       CausalFlareParams<float> p = c.params(y.data());
       const index_t on = first * p.ks.row;
       p.N = end - first, p.k += on, p.v += on, p.y += on;
@@ -257,7 +268,8 @@ TEST_CASE("emulated causal_flare: a state goes on, and the same call gives the s
           if (!c.kept(b, t)) continue;
           double s = 0;
           for (index_t e = 0; e < 8; ++e)
-            s += c.scale * double(c.k[c.narrow.at(b, 1, t, e)]) * double(c.q[std::size_t((5 + m) * 8 + e)]);
+            s += c.scale * double(c.k[c.narrow.at(b, 1, t, e)]) *
+                 double(c.q[std::size_t((5 + m) * 8 + e)]);
           const double weight = std::exp(s - top);
           sum += weight, first_of_z += weight * double(c.v[c.wide.at(b, 1, t, 0)]);
         }
@@ -271,7 +283,8 @@ TEST_CASE("emulated causal_flare: a state goes on, and the same call gives the s
 TEST_CASE("emulated causal_flare: heads in groups") {
   index_t& scratch = cuda::causal_flare_scratch();
   const index_t usual = scratch, of_head = 100 * 32 * index_t{sizeof(float)};
-  for (const index_t bytes : {index_t{1}, 2 * of_head, 7 * of_head}) {  // one, two, two batches of three
+  for (const index_t bytes :
+       {index_t{1}, 2 * of_head, 7 * of_head}) {  // one, two, two batches of three
     scratch = bytes;
     check_call<float>({3, 3, 5, 100, 8, 8, 1, 1, false}, 5e-6);
     check_call<float>({3, 3, 5, 100, 8, 8, 1, 1, true}, 5e-6);
@@ -289,8 +302,9 @@ TEST_CASE("emulated causal_flare: gradients that are not wanted") {
     b.f = c.params(nullptr), b.dy = c.dy.data(), b.dys = c.wide.strides();
     b.dqs = c.latents(), b.dks = c.narrow.strides(), b.dvs = c.wide.strides();
     b.dq = b.dk = b.dv = got.data();
-    (wanted == 0 ? b.dq_mode : wanted == 1 ? b.dk_mode : b.dv_mode) =
-        wanted == 1 ? GradMode::accumulate : GradMode::overwrite;
+    (wanted == 0   ? b.dq_mode
+     : wanted == 1 ? b.dk_mode
+                   : b.dv_mode) = wanted == 1 ? GradMode::accumulate : GradMode::overwrite;
     cuda::causal_flare_backward_segments(b);
     const std::vector<bf16>& expected = wanted == 0 ? all.dq : wanted == 1 ? all.dk : all.dv;
     for (std::size_t i = 0; i < expected.size(); ++i) REQUIRE(got[i].bits == expected[i].bits);
@@ -302,7 +316,8 @@ TEST_CASE("emulated causal_flare: refuses what it has no registers for") {
   p.B = p.H = p.N = 1, p.M = 129, p.E = p.D = 8;
   std::string why;
   CHECK(!cuda::causal_flare_fits(p, &why));
-  CHECK(why == "expected tokens, at most 128 latents and heads of at most 64 channels; got M=129 E=8 D=8");
+  CHECK(why ==
+        "expected tokens, at most 128 latents and heads of at most 64 channels; got M=129 E=8 D=8");
   p.M = 128, p.E = 64;
   CHECK(cuda::causal_flare_fits(p, &why));
   cuda::max_shared_bytes() = 100 * 1024;

@@ -6,9 +6,9 @@
 namespace flr {
 
 /// y_t = Σ_m p_tm z_tm with p_t = softmax over m of s_t, s_tm = scale · k_t·q_m, and
-/// z_tm = Σ_{τ≤t} κ_τ exp(s_τm − L_tm) v_τ, L_tm = log Σ_{τ≤t} κ_τ exp(s_τm); κ_τ whether τ is kept.
-/// q [B,H,M,E] latents (a stride of 0 broadcasts), k [B,H,N,E], v, y [B,H,N,D], their last axes
-/// contiguous. Tokens before the first that is kept give zeros.
+/// z_tm = Σ_{τ≤t} κ_τ exp(s_τm − L_tm) v_τ, L_tm = log Σ_{τ≤t} κ_τ exp(s_τm); κ_τ whether τ is
+/// kept. q [B,H,M,E] latents (a stride of 0 broadcasts), k [B,H,N,E], v, y [B,H,N,D], their last
+/// axes contiguous. Tokens before the first that is kept give zeros.
 template <class T>
 struct CausalFlareParams {
   index_t B = 0, H = 0, M = 0, N = 0, E = 0, D = 0;

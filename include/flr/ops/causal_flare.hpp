@@ -1,4 +1,5 @@
-// Causal FLARE as one operation, where a backend has a kernel for it (arXiv 2508.12594, causal form).
+// Causal FLARE as one operation, where a backend has a kernel for it (arXiv 2508.12594, causal
+// form).
 //
 //   y_t = Σ_m p_tm z_tm,   p_t = softmax over m of s_t,   s_tm = scale · k_t·q_m,
 //   z_tm = Σ_{τ≤t} κ_τ exp(s_τm − L_tm) v_τ,   L_tm = log Σ_{τ≤t} κ_τ exp(s_τm)
@@ -19,32 +20,36 @@ namespace flr {
 template <class C>
 struct FusedCausalFlare {
   double scale = 1;
-  Tensor<std::uint8_t> keep = {};  ///< [B or 1,N]: tokens with 0 are not gathered; undefined: all are
-  /// L [B,H,M] and z [B,H,M,D] of the tokens before these (undefined: there were none), which become
-  /// those after them; both or none. A call with gradients takes none.
+  Tensor<std::uint8_t> keep =
+      {};  ///< [B or 1,N]: tokens with 0 are not gathered; undefined: all are
+  /// L [B,H,M] and z [B,H,M,D] of the tokens before these (undefined: there were none), which
+  /// become those after them; both or none. A call with gradients takes none.
   Tensor<C>*lse = nullptr, *z = nullptr;
 };
 
 /// Latents q [H,M,E] or [B or 1,H,M,E], k [B,H,N,E], v [B,H,N,D] → [B,H,N,D]; undefined where the
-/// backend has no kernel for it, for the caller to take the composition, which also says what is wrong
-/// with other shapes.
+/// backend has no kernel for it, for the caller to take the composition, which also says what is
+/// wrong with other shapes.
 template <Floating T>
 Tensor<T> fused_causal_flare(const Tensor<T>& q_in, const Tensor<T>& k_in, const Tensor<T>& v_in,
                              const FusedCausalFlare<compute_t<T>>& o = {}) {
   using C = compute_t<T>;
-  const bool heads = (q_in.rank() == 3 || q_in.rank() == 4) && k_in.rank() == 4 && v_in.rank() == 4 &&
-            q_in.size(-1) == k_in.size(3) && q_in.size(-3) == k_in.size(1) &&
-            (q_in.rank() == 3 || q_in.size(0) == 1 || q_in.size(0) == k_in.size(0)) &&
-            v_in.size(0) == k_in.size(0) && v_in.size(1) == k_in.size(1) && v_in.size(2) == k_in.size(2);
+  const bool heads =
+      (q_in.rank() == 3 || q_in.rank() == 4) && k_in.rank() == 4 && v_in.rank() == 4 &&
+      q_in.size(-1) == k_in.size(3) && q_in.size(-3) == k_in.size(1) &&
+      (q_in.rank() == 3 || q_in.size(0) == 1 || q_in.size(0) == k_in.size(0)) &&
+      v_in.size(0) == k_in.size(0) && v_in.size(1) == k_in.size(1) && v_in.size(2) == k_in.size(2);
   if (!heads || (o.lse && recording(q_in, k_in, v_in))) return {};
   const Tensor<T> four = q_in.rank() == 3 ? unsqueeze(q_in, 0) : q_in;
   CausalFlareParams<T> p;
-  p.B = k_in.size(0), p.H = k_in.size(1), p.M = four.size(2), p.N = k_in.size(2), p.E = k_in.size(3);
+  p.B = k_in.size(0), p.H = k_in.size(1), p.M = four.size(2), p.N = k_in.size(2),
+  p.E = k_in.size(3);
   p.D = v_in.size(3), p.scale = static_cast<C>(o.scale);
   const auto& table = backend<T>(k_in.device());
-  if (!takes_mixer_kernel<T>("causal_flare", table.causal_flare, table.supports_causal_flare, p, [&] {
-        return fmt::format("B={} H={} M={} N={} E={} D={}", p.B, p.H, p.M, p.N, p.E, p.D);
-      }))
+  if (!takes_mixer_kernel<T>(
+          "causal_flare", table.causal_flare, table.supports_causal_flare, p, [&] {
+            return fmt::format("B={} H={} M={} N={} E={} D={}", p.B, p.H, p.M, p.N, p.E, p.D);
+          }))
     return {};
   detail::bind_keep("causal_flare", p, o.keep, p.N);
   const Tensor<T> q = detail::readable_heads(four), k = detail::readable_heads(k_in),
