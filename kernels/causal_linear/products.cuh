@@ -5,6 +5,7 @@
 #include "causal_linear/problem.hpp"
 #include "common/device.cuh"
 #include "common/mma.cuh"
+#include "common/shared.cuh"
 
 namespace flr::cuda::causal {
 
@@ -32,6 +33,27 @@ struct Side {
     if constexpr (Along) return *reinterpret_cast<const u32*>(data + i * stride + k);
     return at(i, k).bits | u32{at(i, k + 1).bits} << 16;
   }
+  /// Fragments of bf16: of the left side 16 rows from i on, of the right one 8 columns from i on
+  /// (and 8 from `next` on), with 16 of k. i and k are multiples of 8.
+  __device__ void left(u32 (&to)[4], int i, int k) const {
+    const int lane = threadIdx.x % 32;
+    load_matrices<!Along>(to, Along ? place(i + lane % 16, k + lane / 16 * 8)
+                                    : place(i + lane / 8 % 2 * 8, k + lane / 16 * 8 + lane % 8));
+  }
+  __device__ void right(u32 (&to)[2], int i, int k) const {
+    const int lane = threadIdx.x % 16, part = lane / 8 * 8, r = lane % 8;
+    load_matrices<!Along>(to, Along ? place(i + r, k + part) : place(i, k + part + r));
+  }
+  __device__ void right(u32 (&to)[4], int i, int next, int k) const {
+    const int lane = threadIdx.x % 32, part = lane / 8 % 2 * 8, r = lane % 8;
+    const int n = lane < 16 ? i : next;
+    load_matrices<!Along>(to, Along ? place(n + r, k + part) : place(n, k + part + r));
+  }
+
+ private:
+  __device__ unsigned place(int i, int k) const {
+    return shared_address(Along ? data + i * stride + k : data + k * stride + i);
+  }
 };
 template <class T>
 __device__ Side<T, true> along(const T* data, int width) {
@@ -50,6 +72,8 @@ struct Sums;
 template <int M, int N>
 struct Sums<bf16, M, N> {
   static constexpr int rows = M / 16, parts = 4 / rows, fragments = (N / 8 + parts - 1) / parts;
+  /// Those that all warps have, by twos.
+  static constexpr int paired = N / 8 / parts / 2 * 2;
   float v[fragments][4] = {};
 
   __device__ static int row() { return int(threadIdx.x) / 32 % rows * 16; }
@@ -57,19 +81,28 @@ struct Sums<bf16, M, N> {
 
   template <int K, class A, class B>
   __device__ void add(const A& a, const B& b) {
-    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, m = row() + g;
 #pragma unroll
     for (int k = 0; k + 16 <= K; k += 16) {
-      const u32 left[4] = {a.pair(m, k + 2 * t), a.pair(m + 8, k + 2 * t), a.pair(m, k + 8 + 2 * t),
-                           a.pair(m + 8, k + 8 + 2 * t)};
+      u32 left[4];
+      a.left(left, row(), k);
 #pragma unroll
-      for (int f = 0; f < fragments; ++f) {
-        const int n = column(f);
-        if (n < N) mma_k16(v[f], left, b.pair(n + g, k + 2 * t), b.pair(n + g, k + 8 + 2 * t));
+      for (int f = 0; f < paired; f += 2) {
+        u32 right[4];
+        b.right(right, column(f), column(f + 1), k);
+        mma_k16(v[f], left, right[0], right[1]);
+        mma_k16(v[f + 1], left, right[2], right[3]);
+      }
+#pragma unroll
+      for (int f = paired; f < fragments; ++f) {
+        if (column(f) >= N) continue;
+        u32 right[2];
+        b.right(right, column(f), k);
+        mma_k16(v[f], left, right[0], right[1]);
       }
     }
     if constexpr (K % 16 == 8) {
       constexpr int k = K - 8;
+      const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, m = row() + g;
       const u32 left[2] = {a.pair(m, k + 2 * t), a.pair(m + 8, k + 2 * t)};
 #pragma unroll
       for (int f = 0; f < fragments; ++f) {

@@ -173,10 +173,13 @@ inline void __syncwarp() {
   emulated::Block::current()->exchange(emulated::Instruction::sync, {});
 }
 
-inline bool __all_sync(unsigned, bool x) {
+inline unsigned __ballot_sync(unsigned, bool x) {
   const auto all = emulated::Block::current()->exchange(emulated::Instruction::vote,
                                                         emulated::Operands{x ? 1u : 0u});
-  for (const auto& lane : all)
-    if (!lane[0]) return false;
-  return true;
+  unsigned bits = 0;
+  for (unsigned lane = 0; lane < 32; ++lane) bits |= all[lane][0] << lane;
+  return bits;
+}
+inline bool __all_sync(unsigned mask, bool x) {
+  return __ballot_sync(mask, x) == 0xffffffffu;
 }
