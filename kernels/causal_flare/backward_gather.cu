@@ -108,7 +108,7 @@ __global__ void __launch_bounds__(threads, M == 64 ? 2 : blocks_at_once(M, W))
       __syncthreads();
       begin_slopes(marks, in, range, walks.c + (at.row + first) * M, delta, tokens, p.M, beyond);
       __syncthreads();
-      constexpr int some = latents_at_once(M);
+      constexpr int some = M < 64 ? M : 64;  // latents at a time, for the registers' sake
 #pragma unroll 1
       for (int m0 = 0; m0 < M; m0 += some) {
         Sums<T, tile, some> keys;

@@ -34,7 +34,9 @@ __global__ void __launch_bounds__(threads, blocks_at_once(M, W))
   const Memory<T, M, W> in(memory);
   const Place at(p);
   const Part<M> part;
-  Sums<T, W, M> z, r;
+  constexpr int some = 32;  // latents of a product at a time, for the registers' sake
+  Sums<T, W, M> z;
+  Sums<T, W, some> r[M / some];
   float of_lse = 0;  ///< this thread's part of Σ c 2^(L₀ − L)
   begin_segment<T, M, W>(marks, z, states, at, p.segments);
   load_latents<W, M>(in.q, p, at);
@@ -64,14 +66,14 @@ __global__ void __launch_bounds__(threads, blocks_at_once(M, W))
       products.template add<W>(along(in.g, W), along(in.v, W));
       to_lower_triangle(in.square, products);
       z.template add<tile>(across(in.v, W), across(in.b, M));
-      {
-        Sums<T, W, M> own;
-        own.template add<tile>(across(in.g, W), across(in.a, M));
-        own.each([&](int, int m, float& x) { x *= share[m]; });
-        r.add_sums(own);
+#pragma unroll
+      for (int m0 = 0; m0 < M; m0 += some) {
+        Sums<T, W, some> own;
+        own.template add<tile>(across(in.g, W), across(in.a + m0, M));
+        own.each([&](int, int m, float& x) { x *= share[m0 + m]; });
+        r[m0 / some].add_sums(own);
       }
       __syncthreads();
-      constexpr int some = latents_at_once(M);
 #pragma unroll 1
       for (int m0 = 0; m0 < M; m0 += some) {
         Sums<T, tile, some> c;
@@ -97,7 +99,9 @@ __global__ void __launch_bounds__(threads, blocks_at_once(M, W))
   }
   if (!walks.beyond) return;
   float* to = walks.beyond + at.item * ((W + 1) * M);
-  save_state<T, M, W>(r, to);
+#pragma unroll
+  for (int m0 = 0; m0 < M; m0 += some)
+    r[m0 / some].each([&](int d, int m, float& x) { to[d * M + m0 + m] = x; });
   __syncthreads();
   marks.sum[threadIdx.x] = of_lse;
   __syncthreads();

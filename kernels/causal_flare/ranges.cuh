@@ -54,10 +54,9 @@ struct Memory {
 /// What all threads see of the latents and of the tile's tokens.
 template <int M>
 struct Marks {
-  float start[M];    ///< L before the range
-  float decay[M];    ///< 2^(L before − L after)
-  float read[tile];  ///< log2 Σ_m 2^s of a token
-  unsigned kept[2];  ///< bits
+  float start[M];                ///< L before the range
+  float decay[M];                ///< 2^(L before − L after)
+  float read[tile], kept[tile];  ///< log2 Σ_m 2^s of a token; 1 or 0
   float top[threads], sum[threads];
   int agree[threads / 32];
 };
@@ -67,11 +66,6 @@ constexpr int bytes_of_marks = 4096;
 /// Blocks that a multiprocessor is to have at once, as far as shared memory allows it.
 constexpr int blocks_at_once(int M, int W) {
   return M == 128 || W == 64 ? 2 : M == 64 ? 3 : 4;
-}
-
-/// Latents of a product that is used up at once, as many as registers allow beside two states.
-constexpr int latents_at_once(int M) {
-  return M < 64 ? M : 64;
 }
 
 /// A thread has one latent and `length` neighbouring tokens.
@@ -108,29 +102,8 @@ __device__ void load_tokens(T* to, const Heads<const T>& x, const Place& at, ind
 }
 template <int M, class T>
 __device__ void mark_kept(Marks<M>& marks, const Problem<T>& p, const Place& at, index_t first) {
-  const int t = threadIdx.x;
-  if (t >= tile) return;  // whole warps
-  const unsigned word =
-      __ballot_sync(0xffffffffu, first + t < at.end && kept(p, at, first + t) > 0);
-  if (t % 32 == 0) marks.kept[t / 32] = word;
-}
-/// Tokens of a tile as bits: those that are kept, and from … to−1.
-template <int M>
-__device__ std::uint64_t kept_tokens(const Marks<M>& marks) {
-  return marks.kept[0] | std::uint64_t{marks.kept[1]} << 32;
-}
-__device__ inline std::uint64_t tokens_of(int from, int to) {
-  return ~std::uint64_t{0} >> (tile - to) & ~std::uint64_t{0} << from;
-}
-/// f(token, whether it is in x, and in y) for the tokens of this thread, in order.
-template <int M, class F>
-__device__ void each_token(const Part<M>& part, std::uint64_t x, std::uint64_t y, F f) {
-#pragma unroll 1
-  for (int i = part.first; i < part.first + part.length; i += 8) {
-    const unsigned some = unsigned(x >> i), others = unsigned(y >> i);
-#pragma unroll
-    for (int e = 0; e < 8; ++e) f(i + e, (some >> e & 1) != 0, (others >> e & 1) != 0);
-  }
+  for (int t = threadIdx.x; t < tile; t += threads)
+    marks.kept[t] = first + t < at.end ? kept(p, at, first + t) : 0.0f;
 }
 
 /// Scores of the tile, 0 for latents that are only there as padding.
@@ -158,14 +131,20 @@ __device__ void sum_over_latents(Marks<M>& marks, const float* s, int latents) {
 template <int M>
 __device__ Range make_range(Marks<M>& marks, const float* s, int from, int to, int latents) {
   const Part<M> part;
-  const std::uint64_t counted = part.m < latents ? kept_tokens(marks) & tokens_of(from, to) : 0;
+  const auto counts = [&](int t) {
+    return part.m < latents && t >= from && t < to && marks.kept[t] > 0;
+  };
   float top = log_zero, sum = 0;
-  each_token(part, counted, counted, [&](int t, bool counts, bool) {
-    top = fmaxf(top, counts ? s[t * row_of_scores(M) + part.m] : log_zero);
-  });
-  each_token(part, counted, counted, [&](int t, bool counts, bool) {
-    sum += counts ? exp2_fast(s[t * row_of_scores(M) + part.m] - top) : 0.0f;
-  });
+#pragma unroll 8
+  for (int i = 0; i < part.length; ++i) {
+    const int t = part.first + i;
+    top = fmaxf(top, counts(t) ? s[t * row_of_scores(M) + part.m] : log_zero);
+  }
+#pragma unroll 8
+  for (int i = 0; i < part.length; ++i) {
+    const int t = part.first + i;
+    sum += counts(t) ? exp2_fast(s[t * row_of_scores(M) + part.m] - top) : 0.0f;
+  }
   __syncthreads();  // what marks held is used up, and its start is there
   marks.top[threadIdx.x] = top, marks.sum[threadIdx.x] = sum;
   __syncthreads();
@@ -203,7 +182,7 @@ __device__ Range fit_range(Marks<M>& marks, const float* s, int from, int latent
   for (int to = tile;; to = from + (to - from) / 2) {
     const Range range = make_range(marks, s, from, to, latents);
     float first = marks.start[m];
-    if (kept_tokens(marks) >> from & 1) first = log2_add(first, s[from * row_of_scores(M) + m]);
+    if (marks.kept[from] > 0) first = log2_add(first, s[from * row_of_scores(M) + m]);
     const bool fits = m >= latents || range.ref - first <= most_growth;
     if (all_agree(marks, fits) || to == from + 1) return range;
   }
@@ -216,19 +195,20 @@ __device__ void make_features(Marks<M>& marks, const Memory<T, M, W>& at, const 
                               int latents) {
   const Part<M> part;
   float sum = range.before;
-  const std::uint64_t inside = part.m < latents ? tokens_of(range.from, range.to) : 0;
-  each_token(part, inside, inside & kept_tokens(marks), [&](int t, bool is_inside, bool counts) {
-    const int place = t * pitch<T>(M) + part.m;
-    float& score = at.s[t * row_of_scores(M) + part.m];
-    const float key = counts ? exp2_fast(score - range.ref) : 0.0f;
+#pragma unroll 4
+  for (int i = 0; i < part.length; ++i) {
+    const int t = part.first + i, place = t * pitch<T>(M) + part.m;
+    const bool inside = part.m < latents && t >= range.from && t < range.to;
+    float* score = at.s + t * row_of_scores(M) + part.m;
+    const float key = inside && marks.kept[t] > 0 ? exp2_fast(*score - range.ref) : 0.0f;
     at.b[place] = from_compute<T>(key);
     if constexpr (Queries) {
       sum += key;
-      const float p = exp2_fast(score - marks.read[t]);
-      at.a[place] = from_compute<T>(is_inside ? divide_fast(p, sum) : 0.0f);
-      if (is_inside) score = sum;
+      const float p = exp2_fast(*score - marks.read[t]);
+      at.a[place] = from_compute<T>(inside ? divide_fast(p, sum) : 0.0f);
+      if (inside) *score = sum;
     }
-  });
+  }
   if (part.group == 0) {
     marks.decay[part.m] = exp2_fast(marks.start[part.m] - range.ref);
     marks.start[part.m] = range.ref;

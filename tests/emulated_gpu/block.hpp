@@ -21,7 +21,10 @@
 #include <vector>
 
 #define __global__
+#define __host__
 #define __device__
+#define __noinline__
+#define __grid_constant__
 #define __shared__ static
 #define __launch_bounds__(...)
 #define __align__(bytes) alignas(bytes)
@@ -173,13 +176,10 @@ inline void __syncwarp() {
   emulated::Block::current()->exchange(emulated::Instruction::sync, {});
 }
 
-inline unsigned __ballot_sync(unsigned, bool x) {
+inline bool __all_sync(unsigned, bool x) {
   const auto all = emulated::Block::current()->exchange(emulated::Instruction::vote,
                                                         emulated::Operands{x ? 1u : 0u});
-  unsigned bits = 0;
-  for (unsigned lane = 0; lane < 32; ++lane) bits |= all[lane][0] << lane;
-  return bits;
-}
-inline bool __all_sync(unsigned mask, bool x) {
-  return __ballot_sync(mask, x) == 0xffffffffu;
+  for (const auto& lane : all)
+    if (!lane[0]) return false;
+  return true;
 }
