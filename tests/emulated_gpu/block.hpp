@@ -21,10 +21,7 @@
 #include <vector>
 
 #define __global__
-#define __host__
 #define __device__
-#define __noinline__
-#define __grid_constant__
 #define __shared__ static
 #define __launch_bounds__(...)
 #define __align__(bytes) alignas(bytes)
