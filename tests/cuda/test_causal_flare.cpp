@@ -92,6 +92,20 @@ TEST_CASE("cuda causal FLARE: masks, latents of every batch") {
   check_case({3, 1, 100, 90, 8, 24, 1, false});
 }
 
+TEST_CASE("cuda causal FLARE: latents that all heads share") {
+  manual_seed(67);
+  const Case c{2, 3, 20, 90, 16, 16};
+  const auto of_heads = [=](auto t) {
+    t[0] = broadcast_to(t[0], {c.H, c.M, c.E});
+    return t;
+  };
+  compare_with_plain(
+      c.text(), [=](const auto& t) { return in_one(c, of_heads(t)); },
+      [=](const auto& t) { return by_pairs(c, of_heads(t)); },
+      {draw({1, c.M, c.E}, 0.25), draw({c.B, c.N, c.H * c.E}), draw({c.B, c.N, c.H * c.D})},
+      Rule{.float_tolerance = 2e-5});
+}
+
 TEST_CASE("cuda causal FLARE: scores of any size") {
   manual_seed(64);
   for (const double spread : {30.0, 300.0}) {
