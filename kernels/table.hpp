@@ -28,6 +28,9 @@ template <class T> void damped_ema_backward(const DampedEmaBackwardParams<T>&);
 template <class T> bool supports_causal_linear(const CausalLinearParams<T>&, std::string* why);  // causal_linear/
 template <class T> void causal_linear(const CausalLinearParams<T>&);
 template <class T> void causal_linear_backward(const CausalLinearBackwardParams<T>&);
+template <class T> bool supports_causal_flare(const CausalFlareParams<T>&, std::string* why);  // causal_flare/
+template <class T> void causal_flare(const CausalFlareParams<T>&);
+template <class T> void causal_flare_backward(const CausalFlareBackwardParams<T>&);
 template <class T> bool supports_linear_attention(const LinearAttentionParams<T>&, std::string* why);  // linear_attention/
 template <class T> void linear_attention(const LinearAttentionParams<T>&);
 template <class T> void linear_attention_backward(const LinearAttentionBackwardParams<T>&);

@@ -57,6 +57,19 @@ TEST_CASE("causal FLARE is FLARE on every prefix, for any length and chunk") {
     }
 }
 
+TEST_CASE("causal FLARE without the tokens that a mask hides; those before the first kept read zeros") {
+  manual_seed(52);
+  const auto q = randn<double>({2, 3, 4}), k = randn<double>({1, 2, 11, 4}), v = randn<double>({1, 2, 11, 5});
+  const auto keep = from_vector(std::vector<std::uint8_t>{0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1}, {1, 11});
+  const auto expected = causal_flare_by_prefixes(q, slice(k, 2, 5, 11), slice(v, 2, 5, 11), 1);
+  for (index_t chunk : {1, 4, 64}) {
+    CAPTURE(chunk);
+    const auto y = mixers::causal_flare(q, k, v, {.chunk = chunk, .keep = keep});
+    CHECK(largest_difference(slice(y, 2, 0, 5).clone(), zeros<double>({1, 2, 5, 5})) == 0);
+    CHECK(largest_difference(slice(y, 2, 5, 11).clone(), expected) < 1e-12);
+  }
+}
+
 TEST_CASE("gradients of the causal forms") {
   manual_seed(43);
   for (bool normalize : {false, true})

@@ -3,6 +3,7 @@
 
 #include "flr/core.hpp"
 #include "flr/graph.hpp"
+#include "flr/ops/causal_flare.hpp"
 #include "flr/ops/causal_linear.hpp"
 #include "flr/ops/concat.hpp"
 #include "flr/ops/convert.hpp"

@@ -39,6 +39,23 @@ struct Problem {
   unsigned blocks() const { return unsigned(B * H * segments); }
 };
 
+/// Whether rows of `columns` values can be read 16 bytes at once.
+template <class T>
+bool packs(const T* x, const HeadStrides& s, index_t columns) {
+  constexpr index_t pack = 16 / sizeof(T);
+  return columns % pack == 0 && s.batch % pack == 0 && s.head % pack == 0 && s.row % pack == 0 &&
+         reinterpret_cast<std::uintptr_t>(x) % 16 == 0;
+}
+/// Segments enough for eight blocks a multiprocessor: every further one costs a state to write and
+/// to read.
+template <class T>
+void cut(Problem<T>& p) {
+  const index_t tiles = ceil_div(p.N, tile),
+                wanted = ceil_div(index_t{8} * multiprocessors(), p.B * p.H);
+  p.segment_tiles = ceil_div(tiles, wanted < tiles ? wanted : tiles);
+  p.segments = ceil_div(tiles, p.segment_tiles);
+}
+
 /// Columns of v': a whole fragment more than v has.
 constexpr int values_width(int W) {
   return W + 8;

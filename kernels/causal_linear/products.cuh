@@ -5,6 +5,7 @@
 #include "causal_linear/problem.hpp"
 #include "common/device.cuh"
 #include "common/mma.cuh"
+#include "common/shared.cuh"
 
 namespace flr::cuda::causal {
 
@@ -32,6 +33,26 @@ struct Side {
     if constexpr (Along) return *reinterpret_cast<const u32*>(data + i * stride + k);
     return at(i, k).bits | u32{at(i, k + 1).bits} << 16;
   }
+  /// Fragments of bf16: of the left side 16 rows from i on, of the right one 8 columns from i on
+  /// (and 8 from `next` on), with 16 of k. i and k are multiples of 8.
+  __device__ void left(u32 (&to)[4], int i, int k, int lane) const {
+    load_matrices<!Along>(to, Along ? place(i + lane % 16, k + lane / 16 * 8)
+                                    : place(i + lane / 8 % 2 * 8, k + lane / 16 * 8 + lane % 8));
+  }
+  __device__ void right(u32 (&to)[2], int i, int k, int lane) const {
+    const int part = lane / 8 % 2 * 8, r = lane % 8;
+    load_matrices<!Along>(to, Along ? place(i + r, k + part) : place(i, k + part + r));
+  }
+  __device__ void right(u32 (&to)[4], int i, int next, int k, int lane) const {
+    const int part = lane / 8 % 2 * 8, r = lane % 8;
+    const int n = lane < 16 ? i : next;
+    load_matrices<!Along>(to, Along ? place(n + r, k + part) : place(n, k + part + r));
+  }
+
+ private:
+  __device__ unsigned place(int i, int k) const {
+    return shared_address(Along ? data + i * stride + k : data + k * stride + i);
+  }
 };
 template <class T>
 __device__ Side<T, true> along(const T* data, int width) {
@@ -50,44 +71,62 @@ struct Sums;
 template <int M, int N>
 struct Sums<bf16, M, N> {
   static constexpr int rows = M / 16, parts = 4 / rows, fragments = (N / 8 + parts - 1) / parts;
+  /// Those that all warps have, by twos.
+  static constexpr int paired = N / 8 / parts / 2 * 2;
   float v[fragments][4] = {};
 
-  __device__ static int row() { return int(threadIdx.x) / 32 % rows * 16; }
-  __device__ static int column(int f) { return (int(threadIdx.x) / 32 / rows + f * parts) * 8; }
+  __device__ static int row(int thread) { return thread / 32 % rows * 16; }
+  __device__ static int column(int f, int thread) { return (thread / 32 / rows + f * parts) * 8; }
 
   template <int K, class A, class B>
   __device__ void add(const A& a, const B& b) {
-    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, m = row() + g;
+    const int thread = thread_apart(), lane = thread % 32;
 #pragma unroll
     for (int k = 0; k + 16 <= K; k += 16) {
-      const u32 left[4] = {a.pair(m, k + 2 * t), a.pair(m + 8, k + 2 * t), a.pair(m, k + 8 + 2 * t),
-                           a.pair(m + 8, k + 8 + 2 * t)};
+      u32 left[4];
+      a.left(left, row(thread), k, lane);
 #pragma unroll
-      for (int f = 0; f < fragments; ++f) {
-        const int n = column(f);
-        if (n < N) mma_k16(v[f], left, b.pair(n + g, k + 2 * t), b.pair(n + g, k + 8 + 2 * t));
+      for (int f = 0; f < paired; f += 2) {
+        u32 right[4];
+        b.right(right, column(f, thread), column(f + 1, thread), k, lane);
+        mma_k16(v[f], left, right[0], right[1]);
+        mma_k16(v[f + 1], left, right[2], right[3]);
+      }
+#pragma unroll
+      for (int f = paired; f < fragments; ++f) {
+        if (column(f, thread) >= N) continue;
+        u32 right[2];
+        b.right(right, column(f, thread), k, lane);
+        mma_k16(v[f], left, right[0], right[1]);
       }
     }
     if constexpr (K % 16 == 8) {
       constexpr int k = K - 8;
+      const int g = lane / 4, t = lane % 4, m = row(thread) + g;
       const u32 left[2] = {a.pair(m, k + 2 * t), a.pair(m + 8, k + 2 * t)};
 #pragma unroll
       for (int f = 0; f < fragments; ++f) {
-        const int n = column(f);
+        const int n = column(f, thread);
         if (n < N) mma_k8(v[f], left, b.pair(n + g, k + 2 * t));
       }
     }
   }
+  __device__ void add_sums(const Sums& other) {
+#pragma unroll
+    for (int f = 0; f < fragments; ++f)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) v[f][e] += other.v[f][e];
+  }
   /// f(row, column, value&) for this thread's sums.
   template <class F>
   __device__ void each(F f) {
-    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    const int thread = thread_apart(), lane = thread % 32, g = lane / 4, t = lane % 4;
 #pragma unroll
     for (int i = 0; i < fragments; ++i) {
-      const int n = column(i) + 2 * t;
+      const int n = column(i, thread) + 2 * t;
       if (n >= N) continue;
 #pragma unroll
-      for (int e = 0; e < 4; ++e) f(row() + g + e / 2 * 8, n + e % 2, v[i][e]);
+      for (int e = 0; e < 4; ++e) f(row(thread) + g + e / 2 * 8, n + e % 2, v[i][e]);
     }
   }
 };
@@ -112,6 +151,12 @@ struct Sums<float, M, N> {
 #pragma unroll
         for (int j = 0; j < N / 8; ++j) v[i][j] = fmaf(left[i], right[j], v[i][j]);
     }
+  }
+  __device__ void add_sums(const Sums& other) {
+#pragma unroll
+    for (int i = 0; i < M / 16; ++i)
+#pragma unroll
+      for (int j = 0; j < N / 8; ++j) v[i][j] += other.v[i][j];
   }
   template <class F>
   __device__ void each(F f) {

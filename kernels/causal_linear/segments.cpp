@@ -9,25 +9,12 @@ namespace {
 
 using namespace causal;
 
-/// Whether rows of `columns` values can be read 16 bytes at once.
-template <class T>
-bool packs(const T* x, const HeadStrides& s, index_t columns) {
-  constexpr index_t pack = 16 / sizeof(T);
-  return columns % pack == 0 && s.batch % pack == 0 && s.head % pack == 0 && s.row % pack == 0 &&
-         reinterpret_cast<std::uintptr_t>(x) % 16 == 0;
-}
-
-/// Segments enough for eight blocks a multiprocessor: every further one costs a state to write and
-/// to read.
 template <class T>
 Problem<T> problem_of(const CausalLinearParams<T>& f) {
   Problem<T> p;
   p.B = f.B, p.H = f.H, p.N = f.N, p.E = int(f.E), p.D = int(f.D);
   p.normalize = f.normalize, p.scale = f.scale, p.epsilon = f.epsilon, p.feature = f.feature;
-  const index_t tiles = ceil_div(f.N, tile),
-                wanted = ceil_div(index_t{8} * multiprocessors(), f.B * f.H);
-  p.segment_tiles = ceil_div(tiles, wanted < tiles ? wanted : tiles);
-  p.segments = ceil_div(tiles, p.segment_tiles);
+  cut(p);
   p.q = {f.q, f.qs}, p.k = {f.k, f.ks}, p.v = {f.v, f.vs};
   p.q_packed = packs(f.q, f.qs, f.E), p.k_packed = packs(f.k, f.ks, f.E);
   p.v_packed = packs(f.v, f.vs, f.D);

@@ -24,11 +24,11 @@ struct Place {
   }
 };
 
-template <int Width, int P, class T, class F, class Beyond>
+template <int Width, int Rows, int P, class T, class F, class Beyond>
 __device__ void load_packs(T* to, const T* x, index_t stride, index_t first, index_t end,
                            int columns, F f, Beyond beyond) {
   constexpr int per_row = Width / P;
-  for (int i = threadIdx.x; i < tile * per_row; i += threads) {
+  for (int i = threadIdx.x; i < Rows * per_row; i += threads) {
     const int row = i / per_row, column = i % per_row * P;
     Pack<T, P> values = {};
     if (first + row < end) {
@@ -47,16 +47,16 @@ __device__ void load_packs(T* to, const T* x, index_t stride, index_t first, ind
   }
 }
 
-/// Rows first … first + 63 of x as a tile, with f(value, token) of each value, beyond(token, 0 and
-/// 1) in the first two columns that x does not have and the tile has, and zeros elsewhere.
+/// `Rows` rows of x from `first` on as a tile, with f(value, token) of each value, beyond(token, 0
+/// and 1) in the first two columns that x does not have and the tile has, and zeros elsewhere.
 /// `packed`: rows can be read 16 bytes at once.
-template <int Width, class T, class F, class Beyond>
+template <int Width, int Rows = tile, class T, class F, class Beyond>
 __device__ void load_tile(T* to, const T* x, index_t stride, index_t first, index_t end,
                           int columns, bool packed, F f, Beyond beyond) {
   if (packed)
-    load_packs<Width, 16 / int(sizeof(T))>(to, x, stride, first, end, columns, f, beyond);
+    load_packs<Width, Rows, 16 / int(sizeof(T))>(to, x, stride, first, end, columns, f, beyond);
   else
-    load_packs<Width, 1>(to, x, stride, first, end, columns, f, beyond);
+    load_packs<Width, Rows, 1>(to, x, stride, first, end, columns, f, beyond);
 }
 
 /// 1 or 0: whether a key takes part.

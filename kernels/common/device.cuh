@@ -44,6 +44,13 @@ __device__ inline std::uint32_t load_apart(const void* at) {
 __device__ inline void prefetch(const void* at) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
 }
+/// threadIdx.x, in a register of its own each time it is asked for: addresses that follow from it are
+/// computed anew and not kept.
+__device__ inline int thread_apart() {
+  int x;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(x));
+  return x;
+}
 /// What lane ^ 2 has, in a register of its own each time it is asked for.
 __device__ inline float shuffle_apart(float x) {
   float y;

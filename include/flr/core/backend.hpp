@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "flr/core/causal_flare_params.hpp"
 #include "flr/core/causal_linear_params.hpp"
 #include "flr/core/device.hpp"
 #include "flr/core/favor_params.hpp"
@@ -46,6 +47,10 @@ struct Backend {
   bool (*supports_causal_linear)(const CausalLinearParams<T>&, std::string* why) = nullptr;
   void (*causal_linear)(const CausalLinearParams<T>&) = nullptr;
   void (*causal_linear_backward)(const CausalLinearBackwardParams<T>&) = nullptr;
+  /// Causal FLARE; null where a backend has none, and may decline.
+  bool (*supports_causal_flare)(const CausalFlareParams<T>&, std::string* why) = nullptr;
+  void (*causal_flare)(const CausalFlareParams<T>&) = nullptr;
+  void (*causal_flare_backward)(const CausalFlareBackwardParams<T>&) = nullptr;
   /// Linear attention without order; null where a backend has none, and may decline.
   bool (*supports_linear_attention)(const LinearAttentionParams<T>&, std::string* why) = nullptr;
   void (*linear_attention)(const LinearAttentionParams<T>&) = nullptr;

@@ -10,6 +10,7 @@
 //   as the product of [b×M] and [M×b] factors, and every token reads itself.
 // Every exponent there is ≤ 0 (an earlier token's score never exceeds a later L), so no score
 // overflows. O(N M (c + D)) work, memory linear in N; the gradient is that of these steps, exactly.
+// Where the backend has one operation for it (ops/causal_flare.hpp), it takes that.
 #pragma once
 
 #include "flr/mixers/chunks.hpp"
@@ -67,18 +68,25 @@ Tensor<T> half_blocks(const Tensor<T>& s, const Tensor<T>& lse, const Tensor<T>&
 }  // namespace detail
 
 /// Latents q [H,M,D] or [B,H,M,D], k [B,H,N,D], v [B,H,N,Dv] → [B,H,N,Dv]. A `state` is where the
-/// tokens before these left off (or undefined: there were none) and becomes where these do.
+/// tokens before these left off (or undefined: there were none) and becomes where these do. Tokens
+/// before the first that is kept give zeros.
 template <Floating T>
 Tensor<T> causal_flare(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v_in,
                        const CausalFlareOptions& o = {},
                        CausalFlareState<compute_t<T>>* state = nullptr) {
   using C = compute_t<T>;
+  check(o.chunk > 0 && (o.chunk & (o.chunk - 1)) == 0,
+        "[causal_flare] expected chunks of a power of 2, got {}", o.chunk);
+  FusedCausalFlare<C> fused{.scale = o.scale, .keep = o.keep};
+  if (state) fused.lse = &state->lse, fused.z = &state->z;
+  if (const Tensor<T> y = fused_causal_flare(q, k, v_in, fused); y.defined()) {
+    if (state) state->tokens += k.size(2);
+    return y;
+  }
   if constexpr (!std::same_as<T, C>) {
     return causal_flare(q.template to<C>(), k.template to<C>(), v_in.template to<C>(), o, state)
         .template to<T>();
   } else {
-    check(o.chunk > 0 && (o.chunk & (o.chunk - 1)) == 0,
-          "[causal_flare] expected chunks of a power of 2, got {}", o.chunk);
     check(v_in.rank() == 4 && v_in.size(2) == k.size(2),
           "[causal_flare] expected v [B,H,{},D], got {}", k.size(2), v_in.shape());
     const index_t tokens = k.size(2);
@@ -88,10 +96,12 @@ Tensor<T> causal_flare(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& 
     if (o.keep.defined())
       scores = map(where(_2, _1, detail::log_zero), scores,
                    nn::keep_factors<T>("causal_flare", o.keep, k.size(0), tokens));
+    // As long as nothing is kept, weights are those of one log 0 to another.
+    const Tensor<T> values = nn::hide_padding("causal_flare", v_in, o.keep);
     index_t c = o.chunk;
     while (c / 2 >= tokens) c /= 2;
     const Tensor<T> s = to_chunks(scores, c, detail::log_zero);  // [B,H,n,c,M]
-    const Tensor<T> p = to_chunks(read, c), v = to_chunks(v_in, c);
+    const Tensor<T> p = to_chunks(read, c), v = to_chunks(values, c);
 
     // L and z before each chunk and after the last, [B,H,n+1,M] and [B,H,n+1,M,D].
     const Tensor<T> within = logcumsumexp(s, 3);

@@ -68,6 +68,10 @@ inline float shuffle_apart(float x) {
   return __shfl_xor_sync(0xffffffffu, x, 2);
 }
 
+inline int thread_apart() {
+  return int(threadIdx.x);
+}
+
 inline std::uint32_t load_apart(const void* at) {
   std::uint32_t x;
   std::memcpy(&x, at, 4);

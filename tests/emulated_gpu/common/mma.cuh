@@ -24,6 +24,9 @@ inline float high_bf16(std::uint32_t p) {
 inline float exp2_fast(float x) {
   return exp2f(x);
 }
+inline float divide_fast(float x, float y) {
+  return x / y;
+}
 
 namespace emulated_mma {
 
