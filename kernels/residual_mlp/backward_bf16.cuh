@@ -8,10 +8,6 @@ namespace flr::cuda::mlp {
 
 /// Blocks of the fused form, a number that no device changes: it decides the order of sums.
 constexpr index_t fused_blocks = 132;
-/// Row tiles of 16 that the two-launch form takes at a time: two for each warp of 132 blocks. Fewer
-/// would fetch weights and partial sums too often, more would keep less of the operands in L2.
-constexpr index_t chunk_row_tiles = 132 * 8 * 2;
-
 /// Everything in one launch, for widths of 32 and 64 whose operands fit in shared memory.
 bool fused_backward_fits(const ResidualMlpBackwardParams<bf16>&);
 int fused_backward_splits(const ResidualMlpBackwardParams<bf16>&);

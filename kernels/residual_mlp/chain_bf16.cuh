@@ -34,7 +34,7 @@ __device__ inline void backward_chain(const ResidualMlpBackwardParams<bf16>& p,
                                       const Operands<Width<Hid>::tiles>& operands, int tile,
                                       index_t row) {
   using W = Width<Hid>;
-  constexpr int G = M > 1 ? 1 : W::group;  // four accumulators in flight either way
+  constexpr int G = M > 1 ? 1 : W::group;
   const int in = int(p.in), out = int(p.out), in_tiles = (in + 15) / 16,
             out_tiles = (out + 15) / 16;
   const int last = p.layers + 1;

@@ -13,19 +13,20 @@
 namespace flr::cuda::mlp {
 namespace {
 
-constexpr int warps = 8;
+template <int Hid>
+inline constexpr int warps = Hid == 128 ? 12 : 8;
 
 /// 32 rows a warp halve the reads of weights where the registers allow it. Where there are too few
 /// rows for the chip, more warps with 16 each are done sooner.
 template <int Hid>
-inline constexpr int most_row_tiles = Hid == 32 || Hid == 64 || Hid == 128 ? 2 : 1;
+inline constexpr int most_row_tiles = Hid == 32 || Hid == 64 ? 2 : 1;
 
 template <int Hid, int M, bool Gelu>
-__global__ void __launch_bounds__(warps * 32)
+__global__ void __launch_bounds__(warps<Hid> * 32)
     forward_kernel(const __grid_constant__ ResidualMlpParams<bf16> p, int slots, int active) {
   using W = Width<Hid>;
   constexpr int G = W::group;
-  extern __shared__ uint4 shared[];
+  extern __shared__ __align__(1024) uint4 shared[];
   const Weights<Hid, ResidualMlpParams<bf16>> weights(p, shared, slots);
   const int warp = threadIdx.x / 32;
   const int in = int(p.in), out = int(p.out);
@@ -87,12 +88,13 @@ void launch(const ResidualMlpParams<bf16>& p) {
   const bool resident = Staged::shared_bytes(p.layers + 2, p.layers) <= max_shared_bytes();
   const int slots = resident ? p.layers + 2 : 1, bytes = Staged::shared_bytes(slots, p.layers);
   allow_shared(kernel, bytes, "residual_mlp");
-  int active = warps;
-  while (active > 1 && ceil_div(p.rows, active * M * 16) < 128) active /= 2;
+  int active = warps<Hid>;
+  while (active > warps_together<Hid> && ceil_div(p.rows, active * M * 16) < 128)
+    active = Hid == 128 ? active - 4 : active / 2;
   const index_t tiles = ceil_div(p.rows, active * M * 16);
   const index_t most =
       multiprocessors() * larger(1, smaller(4, max_shared_bytes() / (bytes + 1024)));
-  kernel<<<unsigned(smaller(tiles, most)), warps * 32, bytes, stream()>>>(p, slots, active);
+  kernel<<<unsigned(smaller(tiles, most)), warps<Hid> * 32, bytes, stream()>>>(p, slots, active);
   check_launch("residual_mlp");
 }
 template <int Hid, bool Gelu>

@@ -8,12 +8,14 @@
 //
 // Weights keep their layout, [out, in], each row followed by 16 bytes, so that the eight 16-byte
 // rows of an ldmatrix fall into different banks. ldmatrix gives the operand of x Wᵀ, its
-// transposing form that of dy W.
+// transposing form that of dy W. On Hopper a weight of 128×128 lies as wgmma.cuh wants it, and four
+// warps take their rows through it together.
 #pragma once
 
 #include "common/device.cuh"
 #include "common/mma.cuh"
 #include "common/shared.cuh"
+#include "common/wgmma.cuh"
 
 namespace flr::cuda::mlp {
 
@@ -26,8 +28,14 @@ struct Width {
   static constexpr int tiles = Hid / 16;           ///< column tiles of 16
   static constexpr int stride = Hid + 8;           ///< of a weight's rows in shared memory
   static constexpr int slot = Hid * stride;        ///< elements of a layer's weight there
-  static constexpr int group = tiles % 2 ? 1 : 2;  ///< column tiles computed together
+  /// On Hopper the four warps of a warpgroup share what is read of a weight of 128×128.
+  static constexpr bool together = has_wgmma && Hid == 128;
+  /// Column tiles computed together.
+  static constexpr int group = together ? tiles : tiles % 2 ? 1 : 2;
 };
+/// Warps that take rows together; known to the host, which does not know what the device has.
+template <int Hid>
+inline constexpr int warps_together = Hid == 128 ? 4 : 1;
 
 __device__ inline void copy_16_bytes(void* shared, const void* global) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
@@ -38,14 +46,16 @@ __device__ inline void copy_16_bytes(void* shared, const void* global) {
 
 /// Copies w [n,k] to shared memory; columns and rows up to the next multiple of 16 become 0. What is
 /// on its way when this returns has arrived after wait_for_copies and a barrier: for few rows the
-/// way from L2, once a layer, would take longer than the products.
-__device__ inline void stage_weight(bf16* to, int stride, const bf16* w, int n, int k) {
+/// way from L2, once a layer, would take longer than the products. place(row, column) says where 8
+/// columns go.
+template <class Place>
+__device__ inline void stage_weight(bf16* to, const bf16* w, int n, int k, Place place) {
   const int n_pad = (n + 15) / 16 * 16, chunks = (k + 15) / 16 * 2;
   const bool whole = k % 8 == 0 && reinterpret_cast<std::uintptr_t>(w) % 16 == 0;
   for (int i = threadIdx.x; i < n_pad * chunks; i += blockDim.x) {
     const int row = i / chunks, col = i % chunks * 8;
     if (whole && row < n && col < k) {
-      copy_16_bytes(to + row * stride + col, w + row * k + col);
+      copy_16_bytes(to + place(row, col), w + row * k + col);
       continue;
     }
     Pack<bf16, 8> v;
@@ -53,7 +63,7 @@ __device__ inline void stage_weight(bf16* to, int stride, const bf16* w, int n, 
 #pragma unroll
       for (int j = 0; j < 8; ++j)
         if (col + j < k) v.v[j] = w[row * k + col + j];
-    *reinterpret_cast<Pack<bf16, 8>*>(to + row * stride + col) = v;
+    *reinterpret_cast<Pack<bf16, 8>*>(to + place(row, col)) = v;
   }
 }
 
@@ -81,19 +91,25 @@ struct Weights {
 #pragma unroll 2
     for (int i = threadIdx.x; i < all; i += blockDim.x)
       bias[i] = i < used ? to_compute(p.b[i / Hid][i % Hid]) : 0.f;
-    wait_for_copies();
-    __syncthreads();
+    arrive();
   }
   __device__ void stage(int l, bf16* to) const {
-    stage_weight(to, Width<Hid>::stride, p.w[l], l == p.layers + 1 ? int(p.out) : Hid,
-                 l == 0 ? int(p.in) : Hid);
+    stage_weight(to, p.w[l], l == p.layers + 1 ? int(p.out) : Hid, l == 0 ? int(p.in) : Hid,
+                 [](int row, int col) {
+                   return Width<Hid>::together ? in_panels(Hid, row, col)
+                                               : row * Width<Hid>::stride + col;
+                 });
+  }
+  __device__ static void arrive() {
+    wait_for_copies();
+    if (Width<Hid>::together) fence_for_wgmma();
+    __syncthreads();
   }
   __device__ const bf16* layer(int l) const {
     if (resident) return slots + l * Width<Hid>::slot;
     __syncthreads();
     stage(l, slots);
-    wait_for_copies();
-    __syncthreads();
+    arrive();
     return slots;
   }
   static int shared_bytes(int count, int layers) {
@@ -122,17 +138,28 @@ template <bool Transposed, int Hid, int G, int M>
 __device__ inline void multiply(Sums<G> (&sums)[M], const Rows<Width<Hid>::tiles> (&a)[M],
                                 const bf16* w, int first, int used) {
   using W = Width<Hid>;
+  if constexpr (W::together) {
+    static_assert(M == 1 && G == W::tiles);
+    Wgmma::begin();
 #pragma unroll
-  for (int k = 0; k < W::tiles; ++k) {
-    if (k >= used) break;
+    for (int k = 0; k < W::tiles; ++k) {
+      if (k >= used) break;
+      Wgmma::add<Transposed>(sums[0], a[0][k], Wgmma::matrix<Transposed>(shared_address(w), k));
+    }
+    Wgmma::finish(sums[0]);
+  } else {
 #pragma unroll
-    for (int j = 0; j < G; ++j) {
-      std::uint32_t b[4];
-      load_weight<Transposed>(b, w, W::stride, (first + j) * 16, k * 16);
+    for (int k = 0; k < W::tiles; ++k) {
+      if (k >= used) break;
 #pragma unroll
-      for (int m = 0; m < M; ++m) {
-        mma_k16(sums[m][j][0], a[m][k], b[0], b[1]);
-        mma_k16(sums[m][j][1], a[m][k], b[2], b[3]);
+      for (int j = 0; j < G; ++j) {
+        std::uint32_t b[4];
+        load_weight<Transposed>(b, w, W::stride, (first + j) * 16, k * 16);
+#pragma unroll
+        for (int m = 0; m < M; ++m) {
+          mma_k16(sums[m][j][0], a[m][k], b[0], b[1]);
+          mma_k16(sums[m][j][1], a[m][k], b[2], b[3]);
+        }
       }
     }
   }
