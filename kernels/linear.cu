@@ -90,9 +90,9 @@ void weight_gradient(index_t rows, index_t in, index_t out, const T* dp, const T
   if (in <= dense::narrow) return dense::thin_sums(rows, in, out, x, dp, dw, true, accumulate);
   if (out <= dense::narrow) return dense::thin_sums(rows, out, in, dp, x, dw, false, accumulate);
 
-  // About 256 tiles of work in all, at least 512 rows each; a multiple of 64 keeps the alignment.
+  // About 256 tiles of work in all, at least 128 rows each; a multiple of 64 keeps the alignment.
   const index_t tiles = ceil_div(out, 64) * ceil_div(in, 64);
-  const index_t wanted = tiles < 256 ? 256 / tiles : 1, most = ceil_div(rows, 512);
+  const index_t wanted = tiles < 256 ? 256 / tiles : 1, most = ceil_div(rows, 128);
   const index_t length = stretch(rows, wanted < most ? wanted : most, in, out, sizeof(T));
   const index_t whole = rows / length, rest = rows % length, size = out * in;
   GemmParams<T> g;

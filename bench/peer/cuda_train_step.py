@@ -75,7 +75,8 @@ def main():
                (("elasticity", ("fp32", "tf32", "bf16")), ("darcy", ("bf16", "tf32", "fp32")),
                 ("40k", ("bf16", "tf32")), ("1M", ("bf16",))) for p in precisions]]
     groups += [[case("torch-graph", name, p)] for name, p in
-               (("elasticity", "fp32"), ("darcy", "bf16"), ("darcy", "tf32"), ("40k", "bf16"))]
+               (("elasticity", "fp32"), ("elasticity", "bf16"), ("darcy", "bf16"), ("darcy", "tf32"),
+                ("40k", "bf16"))]
     # 1M runs once with torch.compile; CUDA graphs save it nothing.
     groups += [[case(impl, name, p)] for impl, name, p in
                (("torch-compile", "1M", "bf16"), ("torch-compile-graphs", "elasticity", "fp32"),

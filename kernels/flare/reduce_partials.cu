@@ -18,14 +18,18 @@ __global__ void __launch_bounds__(32 * segments)
   __shared__ float found[segments][32];
   const int lane = threadIdx.x % 32, segment = threadIdx.x / 32, h = blockIdx.y % n.H;
   const int b0 = blockIdx.y / n.H, item = int(blockIdx.x) * 32 + lane, items = n.M * n.D;
-  const index_t terms = index_t{batches} * splits;
+  const int terms = batches * splits;
   float sum = 0;
   if (item < items) {
-    const index_t begin = terms * segment / segments, end = terms * (segment + 1) / segments;
+    const int begin = terms * segment / segments, end = terms * (segment + 1) / segments;
+    int s = begin % splits;
+    const index_t b = b0 + begin / splits, beyond = index_t{n.H - 1} * splits * items;
+    const float* part = parts + ((b * n.H + h) * splits + s) * items + item;
 #pragma unroll 8
-    for (index_t i = begin; i < end; ++i) {
-      const index_t b = b0 + i / splits, s = i % splits;
-      sum += parts[((b * n.H + h) * splits + s) * items + item];
+    for (int i = begin; i < end; ++i) {
+      sum += *part;
+      part += items;
+      if (++s == splits) s = 0, part += beyond;  // to the same head of the next batch
     }
   }
   found[segment][lane] = sum;

@@ -33,12 +33,20 @@ __global__ void __launch_bounds__(tile_threads)
            tf32::col_of<M>(m);
   };
 
+  // Where a block has little to compute, the next layer's weights are fetched meanwhile.
+  const bool ahead = M == 1 && hid <= panel;
+  tf32::PanelAhead<true> weights;
+  tf32::PanelAhead<false> back;
   tf32::load_tile<M>(a, stride, p.x, first, p.rows, in);
   for (int l = 0; l <= p.layers; ++l) {
     const int k = l ? hid : in;
     const bool skip = l > 0 || p.residual_in;
     for (int n0 = 0; n0 < hid; n0 += panel) {
-      tf32::load_panel<true>(right, p.w[l], hid, k, n0);
+      if (ahead && l > 0)
+        weights.place(right);
+      else
+        tf32::load_panel<true>(right, p.w[l], hid, k, n0);
+      if (ahead && l < p.layers) weights.fetch(p.w[l + 1], hid, hid, 0);
       float sums[M][4];
       tf32::start<M>(sums, p.b[l], n0, hid);
       tf32::multiply<Terms, M>(sums, a, stride, right, k);
@@ -70,7 +78,11 @@ __global__ void __launch_bounds__(tile_threads)
     float* const added = last ? next : a;
     const bool skip = !last || p.residual_out;
     for (int n0 = 0; n0 < hid; n0 += panel) {
-      tf32::load_panel<false>(right, p.w[l], hid, k, n0);
+      if (ahead && !last)
+        back.place(right);
+      else
+        tf32::load_panel<false>(right, p.w[l], hid, k, n0);
+      if (ahead) back.fetch(p.w[l - 1], l > 1 ? hid : in, hid, 0);
       float sums[M][4] = {};
       tf32::multiply<Terms, M>(sums, next, stride, right, k);
 #pragma unroll
@@ -101,7 +113,10 @@ __global__ void __launch_bounds__(tile_threads)
   }
   if (p.dx_mode == GradMode::ignore) return;
   for (int n0 = 0; n0 < in; n0 += panel) {
-    tf32::load_panel<false>(right, p.w[0], in, hid, n0);
+    if (ahead && n0 == 0)
+      back.place(right);
+    else
+      tf32::load_panel<false>(right, p.w[0], in, hid, n0);
     float sums[M][4] = {};
     tf32::multiply<Terms, M>(sums, next, stride, right, hid);
 #pragma unroll

@@ -17,6 +17,9 @@ __global__ void __launch_bounds__(tile_threads)
   float* a = reinterpret_cast<float*>(shared);
   float* next = a + M * 16 * stride;
   float* right = next + M * 16 * stride;
+  // Where a block has little to compute, the next layer's weights are fetched meanwhile.
+  const bool ahead = M == 1 && hid <= panel;
+  tf32::PanelAhead<true> weights;
   for (index_t first = blockIdx.x * index_t{M * 16}; first < p.rows;
        first += gridDim.x * index_t{M * 16}) {
     __syncthreads();  // the last tile's rows have been read
@@ -26,7 +29,12 @@ __global__ void __launch_bounds__(tile_threads)
       const int k = l ? hid : in, n = last ? out : hid;
       const bool skip = last ? p.residual_out : l > 0 || p.residual_in;
       for (int n0 = 0; n0 < n; n0 += panel) {
-        tf32::load_panel<true>(right, p.w[l], n, k, n0);
+        if (ahead && l > 0 && n0 == 0)
+          weights.place(right);
+        else
+          tf32::load_panel<true>(right, p.w[l], n, k, n0);
+        if (ahead && !last && n0 == 0)
+          weights.fetch(p.w[l + 1], l == p.layers ? out : hid, hid, 0);
         float sums[M][4];
         tf32::start<M>(sums, p.b[l], n0, n);
         tf32::multiply<Terms, M>(sums, a, stride, right, k);

@@ -73,6 +73,49 @@ __device__ void load_panel(float* to, const float* w, int n, int k, int n0) {
   __syncthreads();
 }
 
+/// A panel of at most 64 rows on its way to shared memory, in registers meanwhile: load_panel in two
+/// parts, for blocks that have nothing else to do while a layer's weights come from L2.
+template <bool Transposed>
+struct PanelAhead {
+  static constexpr int fours = panel * (panel / 4) / tile_threads;
+  float4 v[fours];
+
+  __device__ static int row(int i) {
+    const int at = int(threadIdx.x) + i * tile_threads;
+    return Transposed ? at / panel * 4 : at / (panel / 4);
+  }
+  __device__ static int column(int i) {
+    const int at = int(threadIdx.x) + i * tile_threads;
+    return Transposed ? at % panel : at % (panel / 4) * 4;
+  }
+  __device__ void fetch(const float* w, int n, int k, int n0) {
+    const bool whole = in_fours(w, Transposed ? k : n);
+#pragma unroll
+    for (int i = 0; i < fours; ++i) {
+      const int at = row(i), col = n0 + column(i);
+      v[i] = make_float4(0, 0, 0, 0);
+      if (Transposed ? col < n && at < k : at < k)
+        v[i] = Transposed ? load_four(w + index_t{col} * k, at, k, whole)
+                          : load_four(w + index_t{at} * n, col, n, whole);
+    }
+  }
+  /// Waits for everybody before and after.
+  __device__ void place(float* to) const {
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < fours; ++i) {
+      float* const corner = to + row(i) * panel_stride + column(i);
+      if constexpr (Transposed) {
+        corner[0] = v[i].x, corner[panel_stride] = v[i].y;
+        corner[2 * panel_stride] = v[i].z, corner[3 * panel_stride] = v[i].w;
+      } else {
+        *reinterpret_cast<float4*>(corner) = v[i];
+      }
+    }
+    __syncthreads();
+  }
+};
+
 /// The tf32 parts of N floats.
 template <int Terms, int N>
 struct Split {
@@ -89,11 +132,13 @@ template <int Terms, int M>
 __device__ inline void multiply(float (&sums)[M][4], const float* a, int stride, const float* right,
                                 int k) {
   constexpr int cols = M == 1 ? 1 : 2;
+  // A fragment alone would wait for each of its products: they get sums of their own.
+  constexpr int chains = Terms == 3 && M == 1 ? 3 : 1;
   const int g = int(threadIdx.x) % 32 / 4, t = int(threadIdx.x) % 4;
   const float* const rows = a + row_of<M>(0, 0) * stride + t;
   const float* const columns = right + t * panel_stride + col_of<M>(0) - 2 * t + g;
   for (int first = 0; first < k; first += 16) {
-    float parts[M][4] = {};
+    float parts[chains][M][4] = {};
 #pragma unroll
     for (int step = 0; step < 16; step += 8) {
       const int at = first + step;
@@ -111,10 +156,10 @@ __device__ inline void multiply(float (&sums)[M][4], const float* a, int stride,
           left.set(i, rows[(m * 16 + i % 2 * 8) * stride + at + i / 2 * 4]);
 #pragma unroll
         for (int n = 0; n < cols; ++n) {
-          auto& to = Terms == 3 ? parts[m + n] : sums[m + n];
+          auto& to = Terms == 3 ? parts[chains - 1][m + n] : sums[m + n];
           if constexpr (Terms == 3) {
-            mma_tf32(to, left.small, b[n].big[0], b[n].big[1]);
-            mma_tf32(to, left.big, b[n].small[0], b[n].small[1]);
+            mma_tf32(parts[0][m + n], left.small, b[n].big[0], b[n].big[1]);
+            mma_tf32(parts[chains / 2][m + n], left.big, b[n].small[0], b[n].small[1]);
           }
           mma_tf32(to, left.big, b[n].big[0], b[n].big[1]);
         }
@@ -124,7 +169,10 @@ __device__ inline void multiply(float (&sums)[M][4], const float* a, int stride,
 #pragma unroll
       for (int m = 0; m < M; ++m)
 #pragma unroll
-        for (int c = 0; c < 4; ++c) sums[m][c] += parts[m][c];
+        for (int c = 0; c < 4; ++c) {
+          if constexpr (chains == 3) parts[2][m][c] += parts[0][m][c] + parts[1][m][c];
+          sums[m][c] += parts[chains - 1][m][c];
+        }
   }
 }
 
