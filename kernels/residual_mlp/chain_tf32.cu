@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(tile_threads)
     const bool skip = l > 0 || p.residual_in;
     for (int n0 = 0; n0 < hid; n0 += panel) {
       if (ahead && l > 0)
-        weights.place(right);
+        weights.place(right, k);
       else
         tf32::load_panel<true>(right, p.w[l], hid, k, n0);
       if (ahead && l < p.layers) weights.fetch(p.w[l + 1], hid, hid, 0);
@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(tile_threads)
     const bool skip = !last || p.residual_out;
     for (int n0 = 0; n0 < hid; n0 += panel) {
       if (ahead && !last)
-        back.place(right);
+        back.place(right, k);
       else
         tf32::load_panel<false>(right, p.w[l], hid, k, n0);
       if (ahead) back.fetch(p.w[l - 1], l > 1 ? hid : in, hid, 0);
@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(tile_threads)
   if (p.dx_mode == GradMode::ignore) return;
   for (int n0 = 0; n0 < in; n0 += panel) {
     if (ahead && n0 == 0)
-      back.place(right);
+      back.place(right, hid);
     else
       tf32::load_panel<false>(right, p.w[0], in, hid, n0);
     float sums[M][4] = {};

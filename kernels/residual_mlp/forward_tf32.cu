@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(tile_threads)
       const bool skip = last ? p.residual_out : l > 0 || p.residual_in;
       for (int n0 = 0; n0 < n; n0 += panel) {
         if (ahead && l > 0 && n0 == 0)
-          weights.place(right);
+          weights.place(right, k);
         else
           tf32::load_panel<true>(right, p.w[l], n, k, n0);
         if (ahead && !last && n0 == 0)

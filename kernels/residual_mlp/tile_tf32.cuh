@@ -99,11 +99,14 @@ struct PanelAhead {
                           : load_four(w + index_t{at} * n, col, n, whole);
     }
   }
-  /// Waits for everybody before and after.
-  __device__ void place(float* to) const {
+  /// The first rows of it, up to a multiple of 8: shared memory has no more. Waits for everybody
+  /// before and after.
+  __device__ void place(float* to, int k) const {
+    const int k_pad = (k + 7) / 8 * 8;
     __syncthreads();
 #pragma unroll
     for (int i = 0; i < fours; ++i) {
+      if (row(i) >= k_pad) break;
       float* const corner = to + row(i) * panel_stride + column(i);
       if constexpr (Transposed) {
         corner[0] = v[i].x, corner[panel_stride] = v[i].y;

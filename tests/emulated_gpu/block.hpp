@@ -145,6 +145,9 @@ class Block {
   std::size_t at_ = 0, arrived_ = 0, steps_ = 0;
 };
 
+/// Bytes behind the shared memory that a launch asks for, which nobody may write.
+constexpr std::size_t beyond = 1 << 15;
+
 /// kernel<<<grid, threads, shared, stream>>>(arguments) as translate.sh writes it.
 inline void launch(const std::function<void()>& kernel, dim3 grid, unsigned threads, int shared, int) {
   gridDim = grid;
@@ -152,8 +155,11 @@ inline void launch(const std::function<void()>& kernel, dim3 grid, unsigned thre
     for (unsigned y = 0; y < grid.y; ++y)
       for (unsigned x = 0; x < grid.x; ++x) {
         blockIdx = dim3(x, y, z);
-        dynamic_shared_memory().assign(std::size_t(shared), 0xff);  // not numbers, until written
+        std::vector<unsigned char>& memory = dynamic_shared_memory();
+        memory.assign(std::size_t(shared) + beyond, 0xff);  // not numbers, until written
         Block(threads, kernel).run();
+        for (std::size_t i = std::size_t(shared); i < memory.size(); ++i)
+          if (memory[i] != 0xff) give_up("a kernel wrote beyond its shared memory");
       }
 }
 
