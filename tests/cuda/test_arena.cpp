@@ -126,12 +126,45 @@ TEST_CASE("cuda: a FLARE model has the CPU's loss and gradients") {
 
 TEST_CASE("cuda: gradcheck in double on the device") {
   manual_seed(12);
-  const auto check = gradcheck(
-      [](const auto& x) {
-        return flare_mixer(x[0].to(Device::cuda), x[1].to(Device::cuda), x[2].to(Device::cuda), 1).to(Device::cpu);
-      },
-      {randn<double>({2, 3, 4}), randn<double>({2, 2, 5, 4}), randn<double>({2, 2, 5, 4})});
-  CHECK(check.ok);
+  using Inputs = std::vector<Tensor<double>>;
+  const auto on_device = [](const char* name, auto f, const std::vector<Shape>& shapes) {
+    CAPTURE(name);
+    Inputs x;
+    for (const Shape& shape : shapes) x.push_back(randn<double>(shape));
+    const auto there = [&](const Inputs& t) {
+      Inputs moved;
+      for (const auto& one : t) moved.push_back(one.to(Device::cuda));
+      return f(moved).to(Device::cpu);
+    };
+    CHECK(gradcheck(there, x).ok);
+  };
+  const Shape tokens{2, 2, 5, 4};
+  on_device("flare_mixer", [](const Inputs& x) { return flare_mixer(x[0], x[1], x[2], 1); },
+            {{2, 3, 4}, tokens, tokens});
+  on_device("sdpa", [](const Inputs& x) { return sdpa(x[0], x[1], x[2], {.causal = true}); },
+            {tokens, tokens, tokens});
+  on_device("linear", [](const Inputs& x) { return linear(x[0], x[1], x[2], Activation::gelu_tanh); },
+            {{7, 5}, {3, 5}, {3}});
+  on_device("layer_norm", [](const Inputs& x) { return layer_norm(x[0], x[1], x[2]); }, {{4, 6}, {6}, {6}});
+  on_device("softmax", [](const Inputs& x) { return softmax(x[0], 1); }, {{3, 5, 2}});
+  on_device("residual_mlp", [](const Inputs& x) {
+    return residual_mlp<double>(x[0], {x[1], x[2], x[3]}, {x[4], x[5], x[6]}, {true, true});
+  }, {{5, 4}, {4, 4}, {4, 4}, {4, 4}, {4}, {4}, {4}});
+  on_device("relative_l2", [](const Inputs& x) { return relative_l2(x[0], x[1]); }, {{3, 7}, {3, 7}});
+  const auto index = from_vector<index_t>({3, 0, 3, 1}, {2, 2}).to(Device::cuda);
+  on_device("gather", [&](const Inputs& x) { return gather(x[0], 0, index); }, {{4, 2}});
+  on_device("embedding", [&](const Inputs& x) { return embedding(index, x[0]); }, {{4, 3}});
+  on_device("linear attention", [](const Inputs& x) {
+    return mixers::linear_attention(map(exp(_1), x[0]), map(exp(_1), x[1]), x[2]);
+  }, {tokens, tokens, tokens});
+  on_device("causal linear attention", [](const Inputs& x) {
+    return mixers::causal_linear_attention(map(exp(_1), x[0]), map(exp(_1), x[1]), x[2]);
+  }, {tokens, tokens, tokens});
+  on_device("causal FLARE", [](const Inputs& x) { return mixers::causal_flare(x[0], x[1], x[2]); },
+            {{2, 3, 4}, tokens, tokens});
+  on_device("triple attention", [](const Inputs& x) {
+    return mixers::triple_attention(x[0], x[1], x[2], x[3], x[4]);
+  }, {tokens, tokens, tokens, tokens, tokens});
 }
 
 TEST_CASE("cuda: more than 2^31 elements") {
@@ -146,7 +179,7 @@ TEST_CASE("cuda: more than 2^31 elements") {
   pool(Device::cuda).trim();
 }
 
-TEST_CASE("cuda: rows beyond 2^31 elements in norms, softmax, copies and embeddings") {
+TEST_CASE("cuda: rows beyond 2^31 elements in norms, softmax, copies, embeddings and gathers") {
   constexpr index_t cols = 64, rows = (index_t{1} << 31) / cols + 3;
   constexpr index_t needed = 3 * rows * cols * index_t{sizeof(bf16)};
   if (small() || detail::require_cuda().free_memory() < needed) {
@@ -170,6 +203,9 @@ TEST_CASE("cuda: rows beyond 2^31 elements in norms, softmax, copies and embeddi
     CHECK(taken[cols + i] == 1);
     CHECK(taken[2 * cols + i] == expected[cols + i]);
   }
+  const auto places =
+      broadcast_to(from_vector<index_t>({rows - 1, rows - 4}, {2, 1}), {2, cols}).clone().to(Device::cuda);
+  CHECK(doubles(gather(x, 0, places)) == expected);
   const auto columns = x.transpose(0, 1).clone();  // each column is 2^25 + 3 elements long
   CHECK(doubles(columns.slice(1, rows - 5, rows).clone()) == doubles(end.transpose(0, 1).clone()));
   pool(Device::cuda).trim();
