@@ -83,6 +83,13 @@ void backward_key(const Problem<T>& p, const GradOf<T>& dk, const GradOf<T>& dv)
   });
 }
 
+template <class T>
+int most_shared_bytes(int E, int D) {
+  return with_padded_width(E, D, []<int W>() { return shared_bytes<T>(W, 2, 2, true); });
+}
+
+template int most_shared_bytes<float>(int, int);
+template int most_shared_bytes<bf16>(int, int);
 template void backward_key(const Problem<float>&, const GradOf<float>&, const GradOf<float>&);
 template void backward_key(const Problem<bf16>&, const GradOf<bf16>&, const GradOf<bf16>&);
 

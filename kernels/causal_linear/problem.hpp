@@ -80,9 +80,13 @@ void backward_query(const Problem<T>&, const GradOf<T>& dq);
 template <class T>
 void backward_key(const Problem<T>&, const GradOf<T>& dk, const GradOf<T>& dv);
 
+/// What a block takes at most of shared memory, in backward_key.
+template <class T>
+int most_shared_bytes(int E, int D);
+
 /// Calls f.template operator()<W>() for the width that heads of E and D channels are padded to.
 template <class F>
-void with_padded_width(int E, int D, F f) {
+auto with_padded_width(int E, int D, F f) {
   const int width = E > D ? E : D;
   if (width <= 16) return f.template operator()<16>();
   if (width <= 32) return f.template operator()<32>();

@@ -29,10 +29,18 @@ bool causal_linear_fits(const CausalLinearParams<T>& p, std::string* why) {
   constexpr index_t most_heads = index_t{1} << 20;
   const bool fits = p.E >= 1 && p.E <= most_width && p.D >= 1 && p.D <= most_width &&
                     p.B * p.H <= most_heads && p.B * p.H * p.N > 0;
-  if (!fits && why)
-    *why = fmt::format("expected tokens, and heads of at most {} channels; got E={} and D={}",
-                       most_width, p.E, p.D);
-  return fits;
+  if (!fits) {
+    if (why)
+      *why = fmt::format("expected tokens, and heads of at most {} channels; got E={} and D={}",
+                         most_width, p.E, p.D);
+    return false;
+  }
+  const int bytes = most_shared_bytes<T>(int(p.E), int(p.D));
+  if (bytes <= max_shared_bytes()) return true;
+  if (why)
+    *why = fmt::format("it takes {} bytes of shared memory, and a block has {}", bytes,
+                       max_shared_bytes());
+  return false;
 }
 
 template <class T>

@@ -51,7 +51,14 @@ struct Wgmma {
     return swizzle | std::uint64_t{eight_rows / 16} << 32 | std::uint64_t{panel / 16} << 16 |
            (at & 0x3ffff) / 16;
   }
-  __device__ static void begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+  /// Whatever made the sums comes before it.
+  __device__ static void begin(WideSums& d) {
+    asm volatile("wgmma.fence.sync.aligned;"
+                 : FLR_ROW(0), FLR_ROW(1), FLR_ROW(2), FLR_ROW(3), FLR_ROW(4), FLR_ROW(5), FLR_ROW(6),
+                   FLR_ROW(7)
+                 :
+                 : "memory");
+  }
   /// d += a · the matrix. Reads registers until finish().
   template <bool Transposed>
   __device__ static void add(WideSums& d, const std::uint32_t (&a)[4], std::uint64_t matrix) {

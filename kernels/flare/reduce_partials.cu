@@ -16,8 +16,8 @@ __global__ void __launch_bounds__(32 * segments)
     reduce_kernel(Sizes n, const float* parts, int splits, float factor, GradOf<T> grad,
                   int batches) {
   __shared__ float found[segments][32];
-  const int lane = threadIdx.x % 32, segment = threadIdx.x / 32, h = blockIdx.y % n.H;
-  const int b0 = blockIdx.y / n.H, item = int(blockIdx.x) * 32 + lane, items = n.M * n.D;
+  const int lane = threadIdx.x % 32, segment = threadIdx.x / 32, h = blockIdx.x % n.H;
+  const int b0 = blockIdx.x / n.H, item = int(blockIdx.y) * 32 + lane, items = n.M * n.D;
   const int terms = batches * splits;
   float sum = 0;
   if (item < items) {
@@ -47,7 +47,7 @@ void reduce_partials(const Sizes& n, const float* parts, int splits, float facto
                      const GradOf<T>& grad) {
   if (!grad.wanted()) return;
   const bool shared = grad.s.batch == 0;
-  const dim3 grid(unsigned(ceil_div(index_t{n.M} * n.D, 32)), unsigned(shared ? n.H : n.B * n.H));
+  const dim3 grid(unsigned(shared ? n.H : n.B * n.H), unsigned(ceil_div(index_t{n.M} * n.D, 32)));
   reduce_kernel<T>
       <<<grid, 32 * segments, 0, stream()>>>(n, parts, splits, factor, grad, shared ? n.B : 1);
   check_launch("flare_reduce_partials");

@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(warps<Hid> * 32, 1)
   constexpr int M = row_tiles<Hid, Gelu>;
   extern __shared__ __align__(1024) uint4 shared[];
   const Weights<Hid, ResidualMlpBackwardParams<bf16>> weights(p, shared, slots);
-  const int warp = threadIdx.x / 32;
+  const int warp = __shfl_sync(0xffffffffu, int(threadIdx.x) / 32, 0);  // the same for its lanes
   if (warp >= active) return;  // only where no layer's weights are waited for
   for (int b = blockIdx.x; b < blocks_of_rows; b += gridDim.x) {
     const int tile = (b * active + warp) * M;

@@ -124,7 +124,7 @@ void launch(const ResidualMlpBackwardParams<float>& p, const ChunkRows& chunk) {
 }  // namespace
 
 void chain_f32(const ResidualMlpBackwardParams<float>& p, const ChunkRows& chunk) {
-  with_tile(p.rows, p.hid, [&](auto m) {
+  with_tile(p.rows, p.hid, tile_bytes, [&](auto m) {
     if (p.act == Activation::gelu_tanh)
       launch<m(), true>(p, chunk);
     else

@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(warps<Hid> * 32)
   constexpr int G = W::group;
   extern __shared__ __align__(1024) uint4 shared[];
   const Weights<Hid, ResidualMlpParams<bf16>> weights(p, shared, slots);
-  const int warp = threadIdx.x / 32;
+  const int warp = __shfl_sync(0xffffffffu, int(threadIdx.x) / 32, 0);  // the same for its lanes
   const int in = int(p.in), out = int(p.out);
   const index_t block_rows = active * M * 16;
   for (index_t r = blockIdx.x * block_rows; r < p.rows; r += gridDim.x * block_rows) {

@@ -76,7 +76,7 @@ void launch(const ResidualMlpParams<float>& p) {
 }  // namespace
 
 void forward_f32(const ResidualMlpParams<float>& p) {
-  with_tile(p.rows, p.hid, [&](auto m) {
+  with_tile(p.rows, p.hid, tile_bytes, [&](auto m) {
     if (p.act == Activation::gelu_tanh)
       launch<m(), true>(p);
     else

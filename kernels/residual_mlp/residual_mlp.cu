@@ -5,6 +5,7 @@
 // again from x. The kernels: forward_bf16.cu, backward_bf16.cu; for floats on tensor cores
 // forward_tf32.cu, chain_tf32.cu; for widths that these do not take forward_f32.cu, chain_f32.cu.
 #include "residual_mlp/entries.hpp"
+#include "residual_mlp/tile_tf32.cuh"
 
 namespace flr::cuda {
 namespace {
@@ -37,6 +38,11 @@ template <>
 bool supports_residual_mlp(const ResidualMlpParams<float>& p, std::string* why) {
   if (p.hid > 256 || p.hid % 4)
     return decline(why, fmt::format("hidden width {}, a multiple of 4 up to 256 in float", p.hid));
+  const int hid = int(p.hid),
+            bytes = mlp::tf32_width(hid) ? mlp::tf32::tile_bytes(1, hid) : mlp::tile_bytes(2, hid);
+  if (bytes > max_shared_bytes())
+    return decline(why, fmt::format("hidden width {} needs {} bytes of shared memory, this GPU has {}",
+                                    hid, bytes, max_shared_bytes()));
   return supports_shape(p, why);
 }
 template <>

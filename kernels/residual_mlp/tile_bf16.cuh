@@ -44,13 +44,13 @@ __device__ inline void copy_16_bytes(void* shared, const void* global) {
                : "memory");
 }
 
-/// Copies w [n,k] to shared memory; columns and rows up to the next multiple of 16 become 0. What is
+/// Copies w [n,k] to shared memory; columns and rows up to the next multiple of `unit` become 0. What is
 /// on its way when this returns has arrived after wait_for_copies and a barrier: for few rows the
 /// way from L2, once a layer, would take longer than the products. place(row, column) says where 8
 /// columns go.
 template <class Place>
-__device__ inline void stage_weight(bf16* to, const bf16* w, int n, int k, Place place) {
-  const int n_pad = (n + 15) / 16 * 16, chunks = (k + 15) / 16 * 2;
+__device__ inline void stage_weight(bf16* to, const bf16* w, int n, int k, int unit, Place place) {
+  const int n_pad = (n + unit - 1) / unit * unit, chunks = (k + unit - 1) / unit * (unit / 8);
   const bool whole = k % 8 == 0 && reinterpret_cast<std::uintptr_t>(w) % 16 == 0;
   for (int i = threadIdx.x; i < n_pad * chunks; i += blockDim.x) {
     const int row = i / chunks, col = i % chunks * 8;
@@ -95,7 +95,7 @@ struct Weights {
   }
   __device__ void stage(int l, bf16* to) const {
     stage_weight(to, p.w[l], l == p.layers + 1 ? int(p.out) : Hid, l == 0 ? int(p.in) : Hid,
-                 [](int row, int col) {
+                 Width<Hid>::together ? Hid : 16, [](int row, int col) {
                    return Width<Hid>::together ? in_panels(Hid, row, col)
                                                : row * Width<Hid>::stride + col;
                  });
@@ -140,12 +140,10 @@ __device__ inline void multiply(Sums<G> (&sums)[M], const Rows<Width<Hid>::tiles
   using W = Width<Hid>;
   if constexpr (W::together) {
     static_assert(M == 1 && G == W::tiles);
-    Wgmma::begin();
+    Wgmma::begin(sums[0]);
 #pragma unroll
-    for (int k = 0; k < W::tiles; ++k) {
-      if (k >= used) break;
+    for (int k = 0; k < W::tiles; ++k)  // all: with a branch between them each would wait for the last
       Wgmma::add<Transposed>(sums[0], a[0][k], Wgmma::matrix<Transposed>(shared_address(w), k));
-    }
     Wgmma::finish(sums[0]);
   } else {
 #pragma unroll

@@ -143,11 +143,13 @@ __device__ inline void start(float (&sums)[M][4], const float* rows, int stride,
 
 /// Rows of a tile in sixteenths (32, 64 or 128 rows), as a constant: short where rows are few, so
 /// that more multiprocessors work; long where weights are to be reused and two blocks still fit.
+/// `bytes` of them and hid must not be more than a block has.
 template <class F>
-void with_tile(index_t rows, index_t hid, F&& f) {
-  if (rows < 132 * 64) return f(std::integral_constant<int, 2>{});
-  if (hid > 64 || rows < 132 * 128) return f(std::integral_constant<int, 4>{});
-  return f(std::integral_constant<int, 8>{});
+void with_tile(index_t rows, index_t hid, int (*bytes)(int, int), F&& f) {
+  const auto fits = [&](int m) { return bytes(m, int(hid)) <= max_shared_bytes(); };
+  if (hid <= 64 && rows >= 132 * 128 && fits(8)) return f(std::integral_constant<int, 8>{});
+  if (rows >= 132 * 64 && fits(4)) return f(std::integral_constant<int, 4>{});
+  f(std::integral_constant<int, 2>{});
 }
 
 }  // namespace flr::cuda::mlp

@@ -201,10 +201,10 @@ void with_tile_and_terms(index_t rows, index_t hid, F&& f) {
     else
       f(m, std::integral_constant<int, 3>{});
   };
-  if (rows < index_t{multiprocessors()} * 32)
+  if (rows < index_t{multiprocessors()} * 32 || tile_bytes(2, int(hid)) > max_shared_bytes())
     with_rows(std::integral_constant<int, 1>{});
   else
-    with_tile(rows, hid, with_rows);
+    with_tile(rows, hid, tile_bytes, with_rows);
 }
 
 }  // namespace flr::cuda::mlp::tf32
