@@ -56,6 +56,7 @@ std::optional<ResolvedOptions<O>> resolve_options(int argc, char** argv,
   apply_given(*given, rules.flags(cli), rules.flags(options), cli.train ? "" : cli.exp_name,
               stored);
   if (cli.train) rules.settle(options, chosen);
+  else settle_precision(options, *given);
   rules.check(options);
   return ResolvedOptions<O>{std::move(options), *given};
 }

@@ -100,8 +100,9 @@ void add_machine_flags(Flags& flags, RunOptions& o) {
           {machine, "device", &o.device, "cpu or cuda", free},
           {machine, "precision", &o.precision,
            "fp32; tf32: rounded factors in matrix products, on a GPU; bf16: activations of 16 "
-           "bits"},
-          {machine, "mixed_precision", &o.mixed_precision, "the reference's name of bf16"},
+           "bits",
+           free},
+          {machine, "mixed_precision", &o.mixed_precision, "the reference's name of bf16", free},
           {machine, "no_graph", &o.no_graph, "GPU: no CUDA graphs; slower, with the same bits",
            free},
           {machine, "threads", &o.threads, "0: all; results do not depend on it", free},

@@ -68,9 +68,12 @@ void check_run_options(const RunOptions& options) {
   check_machine(options);
 }
 
-void settle_run_options(RunOptions& o, const Given& given) {
-  // A precision that was asked for is not overruled by a default of its other name.
+void settle_precision(RunOptions& o, const Given& given) {
   if (given("precision") && !given("mixed_precision")) o.mixed_precision = false;
+}
+
+void settle_run_options(RunOptions& o, const Given& given) {
+  settle_precision(o, given);
   if (given("one_cycle_cycle_momentum")) return;
   // A momentum that was asked for is not cycled away; and Muon is not cycled, as in the reference.
   if (o.momentum || o.optimizer == "muon") o.one_cycle_cycle_momentum = false;

@@ -40,12 +40,14 @@ __global__ void __launch_bounds__(threads, 2)
       out.template add<V>(along(v, V), along(state, V));
       const T* raw = at.of(p.k);
       T* to = at.of(dk);
-      out.each([&](int m, int n, float& x) {
-        const index_t token = first + m;
-        if (n >= p.E || token >= at.end) return;
-        const float slope = feature_slope(p.feature, to_compute(raw[token * p.k.s.row + n]));
-        put(to + token * dk.s.row + n, kept(p, at, token) > 0 ? x * slope : 0.0f,
-            dk.mode == GradMode::accumulate);
+      with_feature(p.feature, [&]<Feature map>() {
+        out.each([&](int m, int n, float& x) {
+          const index_t token = first + m;
+          if (n >= p.E || token >= at.end) return;
+          const float slope = feature_slope<map>(to_compute(raw[token * p.k.s.row + n]));
+          put(to + token * dk.s.row + n, kept(p, at, token) > 0 ? x * slope : 0.0f,
+              dk.mode == GradMode::accumulate);
+        });
       });
       __syncthreads();  // before the square is written again
     }

@@ -38,11 +38,13 @@ __global__ void __launch_bounds__(threads, 2)
 
     const T* q = at.of(p.q);
     T* to = at.of(dq);
-    out.each([&](int m, int n, float& x) {
-      const index_t token = first + m;
-      if (n >= p.E || token >= at.end) return;
-      const float slope = feature_slope(p.feature, to_compute(q[token * p.q.s.row + n]));
-      put(to + token * dq.s.row + n, x * slope, add);
+    with_feature(p.feature, [&]<Feature map>() {
+      out.each([&](int m, int n, float& x) {
+        const index_t token = first + m;
+        if (n >= p.E || token >= at.end) return;
+        const float slope = feature_slope<map>(to_compute(q[token * p.q.s.row + n]));
+        put(to + token * dq.s.row + n, x * slope, add);
+      });
     });
   }
 }

@@ -67,16 +67,20 @@ __device__ float kept(const Problem<T>& p, const Place& at, index_t token) {
 
 template <int W, class T>
 __device__ void load_queries(T* to, const Problem<T>& p, const Place& at, index_t first) {
-  load_tile<W>(
-      to, at.of(p.q), p.q.s.row, first, at.end, p.E, p.q_packed,
-      [&](float x, index_t) { return feature(p.feature, x); }, [](index_t, int) { return 0.0f; });
+  with_feature(p.feature, [&]<Feature map>() {
+    load_tile<W>(
+        to, at.of(p.q), p.q.s.row, first, at.end, p.E, p.q_packed,
+        [](float x, index_t) { return feature<map>(x); }, [](index_t, int) { return 0.0f; });
+  });
 }
 template <int W, class T>
 __device__ void load_keys(T* to, const Problem<T>& p, const Place& at, index_t first) {
-  load_tile<W>(
-      to, at.of(p.k), p.k.s.row, first, at.end, p.E, p.k_packed,
-      [&](float x, index_t token) { return kept(p, at, token) > 0 ? feature(p.feature, x) : 0.0f; },
-      [](index_t, int) { return 0.0f; });
+  with_feature(p.feature, [&]<Feature map>() {
+    load_tile<W>(
+        to, at.of(p.k), p.k.s.row, first, at.end, p.E, p.k_packed,
+        [&](float x, index_t token) { return kept(p, at, token) > 0 ? feature<map>(x) : 0.0f; },
+        [](index_t, int) { return 0.0f; });
+  });
 }
 /// v' of W + 8 columns, two of them ones: the second is for the second part of g's.
 template <int W, class T>

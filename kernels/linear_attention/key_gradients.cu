@@ -21,16 +21,19 @@ __global__ void __launch_bounds__(threads)
   float w[chunks][8];
   load_last<chunks>(n, at, slope, w);
   const index_t N = n.Nk, tiles = (N + tile - 1) / tile;
+  Cursor<const T> from_k(p.k, at), from_v(p.v, at);
+  Cursor<T> to_k(dk, at), to_v(dv, at);
   Stored<T, chunks> next_k, next_v;
-  next_k.load(p.k, at, at.split, N);
-  next_v.load(p.v, at, at.split, N);
+  from_k.load(at, at.split, N, next_k);
+  from_v.load(at, at.split, N, next_v);
   for (index_t i = at.split; i < tiles; i += at.splits) {
-    const Stored<T, chunks> k = next_k;
-    Values<chunks> x, grad;
-    next_v.values(x);
-    next_k.load(p.k, at, i + at.splits, N);
-    next_v.load(p.v, at, i + at.splits, N);
-    const auto put = [&](const GradOf<T>& to) {
+    const Stored<T, chunks> v = next_v;
+    Values<chunks> f, slope, grad;
+    next_k.values(f);
+    from_k.advance(), from_v.advance();
+    from_k.load(at, i + at.splits, N, next_k);
+    from_v.load(at, i + at.splits, N, next_v);
+    const auto put = [&](const Cursor<T>& to, bool accumulate) {
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         const index_t token = at.token(i, r);
@@ -41,10 +44,11 @@ __global__ void __launch_bounds__(threads)
           if (!at.exists[c]) continue;
 #pragma unroll
           for (int e = 0; e < 8; ++e) grad[r][c][e] = kept ? grad[r][c][e] : 0.0f;
-          put_chunk(to, at, token, c, grad[r][c], to.mode == GradMode::accumulate);
+          to.put(r, c, grad[r][c], accumulate);
         }
       }
     };
+    features<chunks>(n.feature, f, slope);
     if (dk.wanted()) {
 #pragma unroll
       for (int r = 0; r < 2; ++r)
@@ -52,30 +56,26 @@ __global__ void __launch_bounds__(threads)
         for (int c = 0; c < chunks; ++c)
 #pragma unroll
           for (int e = 0; e < 8; ++e) grad[r][c][e] = w[c][e];
-      add_product<W, Planes>(x, transposed, grad);
-      k.values(x);
+      add_product<W, Planes>(v, transposed, grad);
 #pragma unroll
       for (int r = 0; r < 2; ++r)
 #pragma unroll
         for (int c = 0; c < chunks; ++c)
 #pragma unroll
-          for (int e = 0; e < 8; ++e)
-            grad[r][c][e] *= causal::feature_slope(n.feature, x[r][c][e]);
-      put(dk);
+          for (int e = 0; e < 8; ++e) grad[r][c][e] *= slope[r][c][e];
+      put(to_k, dk.mode == GradMode::accumulate);
     }
     if (dv.wanted()) {
-      k.values(x);
 #pragma unroll
       for (int r = 0; r < 2; ++r)
 #pragma unroll
-        for (int c = 0; c < chunks; ++c) {
-          features(n.feature, x[r][c]);
+        for (int c = 0; c < chunks; ++c)
 #pragma unroll
           for (int e = 0; e < 8; ++e) grad[r][c][e] = 0;
-        }
-      add_product<W, Planes>(x, plain, grad);
-      put(dv);
+      add_product<W, Planes>(f, plain, grad);
+      put(to_v, dv.mode == GradMode::accumulate);
     }
+    to_k.advance(), to_v.advance();
   }
 }
 

@@ -17,22 +17,24 @@ __global__ void __launch_bounds__(threads)
   float z[chunks][8];
   load_last<chunks>(n, at, state, z);
   const index_t tiles = (n.Nq + tile - 1) / tile;
+  Cursor<const T> from(q, at);
+  Cursor<T> to(y, at);
   Stored<T, chunks> next;
-  next.load(q, at, at.split, n.Nq);
+  from.load(at, at.split, n.Nq, next);
   for (index_t i = at.split; i < tiles; i += at.splits) {
     Values<chunks> f, o = {};
     next.values(f);
-    next.load(q, at, i + at.splits, n.Nq);
+    from.advance();
+    from.load(at, i + at.splits, n.Nq, next);
+    features<chunks>(n.feature, f);
     float inverse[2];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       float weight = 0;
 #pragma unroll
-      for (int c = 0; c < chunks; ++c) {
-        features(n.feature, f[r][c]);
+      for (int c = 0; c < chunks; ++c)
 #pragma unroll
         for (int e = 0; e < 8; ++e) weight += f[r][c][e] * z[c][e];
-      }
       inverse[r] = 1 / (at.head_sum(weight) + n.epsilon);
     }
     add_product<W, Planes>(f, mine, o);
@@ -42,8 +44,9 @@ __global__ void __launch_bounds__(threads)
       for (int c = 0; c < chunks; ++c) {
 #pragma unroll
         for (int e = 0; e < 8; ++e) o[r][c][e] *= inverse[r];
-        if (at.exists[c] && at.token(i, r) < n.Nq) put_chunk(y, at, at.token(i, r), c, o[r][c], false);
+        if (at.exists[c] && at.token(i, r) < n.Nq) to.put(r, c, o[r][c], false);
       }
+    to.advance();
   }
 }
 

@@ -4,7 +4,6 @@
 #pragma once
 
 #include "linear_attention/tokens.cuh"
-#include "linear_attention/turn.cuh"
 
 namespace flr::cuda::linear_attention {
 
@@ -18,6 +17,17 @@ __device__ void split(float low, float high, u32 (&to)[Planes]) {
     to[p] = pack_bf16(low, high);
     low -= low_half(to[p]), high -= high_half(to[p]);
   }
+}
+
+/// Values i and i + 1 of a lane's token r and chunk c, as planes.
+template <int Planes, int Chunks>
+__device__ void planes_of(const float (&x)[2][Chunks][8], int r, int c, int i, u32 (&to)[Planes]) {
+  split<Planes>(x[r][c][i], x[r][c][i + 1], to);
+}
+template <int Planes, class T, int Chunks>
+__device__ void planes_of(const Stored<T, Chunks>& x, int r, int c, int i, u32 (&to)[Planes]) {
+  if constexpr (sizeof(T) == 2) to[0] = x.x[r][c].word[i / 2];
+  else split<Planes>(x.x[r][c].value(i), x.x[r][c].value(i + 1), to);
 }
 
 /// d += a b; the smallest terms first.
@@ -36,9 +46,9 @@ struct Sums {
   float s[2][W / 8][4] = {};
   float last[8] = {};  ///< the last column, for the lane's own channels, of its own tokens
 
-  /// += Σ left rightᵀ over the tile's tokens.
-  template <int Planes>
-  __device__ void add(const float (&left)[2][8], const Values<W / 32>& right) {
+  /// += Σ left rightᵀ over the tile's tokens; right: Values or as Stored.
+  template <int Planes, class X>
+  __device__ void add(const float (&left)[2][8], const X& right) {
     u32 a[2][Planes][4];
 #pragma unroll
     for (int i = 0; i < 2; ++i)
@@ -56,7 +66,7 @@ struct Sums {
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         u32 x[Planes];
-        split<Planes>(right[r][j / 4][j % 4 * 2], right[r][j / 4][j % 4 * 2 + 1], x);
+        planes_of<Planes>(right, r, j / 4, j % 4 * 2, x);
 #pragma unroll
         for (int p = 0; p < Planes; ++p) b[p][r] = turned(x[p]);
       }
@@ -140,9 +150,9 @@ __device__ void fill_fragments(const Sizes& n, const float* states, bool transpo
   }
 }
 
-/// y += x M for the tile's tokens, M as fill_fragments left it.
-template <int W, int Planes>
-__device__ void add_product(const Values<W / 32>& x, const Pair* fragments, Values<W / 32>& y) {
+/// y += x M for the tile's tokens, M as fill_fragments left it; x: Values or as Stored.
+template <int W, int Planes, class X>
+__device__ void add_product(const X& x, const Pair* fragments, Values<W / 32>& y) {
   const Pair* mine = fragments + threadIdx.x % 32;
   u32 a[W / 16][Planes][4];
 #pragma unroll
@@ -150,8 +160,8 @@ __device__ void add_product(const Values<W / 32>& x, const Pair* fragments, Valu
 #pragma unroll
     for (int e = 0; e < 4; ++e) {  // e: token g + 8(e%2), block 2s + e/2
       u32 planes[Planes];
-      const int block = 2 * s + e / 2, at = block % 4 * 2;
-      split<Planes>(x[e % 2][block / 4][at], x[e % 2][block / 4][at + 1], planes);
+      const int block = 2 * s + e / 2;
+      planes_of<Planes>(x, e % 2, block / 4, block % 4 * 2, planes);
 #pragma unroll
       for (int p = 0; p < Planes; ++p) a[s][p][e] = planes[p];
     }

@@ -1,14 +1,14 @@
 // Backward, first pass, over queries: with d the denominators and t = S dy,
 //
-//   e = −(φ(q)·t)/d²,   dφ(q) = t/d + e z,
-//   the state's gradient [R|w]:   R = Σ φ(q) (dy/d)ᵀ,   w = Σ e φ(q)
+//   e = −(φ(q)·t)/d,   dφ(q) = (t + e z)/d,
+//   the state's gradient [R|w]:   R = Σ φ(q)/d dyᵀ,   w = Σ e φ(q)/d
 #include "linear_attention/launch.cuh"
 
 namespace flr::cuda::linear_attention {
 namespace {
 
 template <class T, int W, int Planes>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, 1)
     queries_kernel(Sizes n, Heads<const T> q, Heads<const T> dy, const float* state, float* parts,
                    GradOf<T> dq) {
   extern __shared__ Pair fragments[];
@@ -24,56 +24,63 @@ __global__ void __launch_bounds__(threads)
   const index_t tiles = (n.Nq + tile - 1) / tile;
   Sums<W> sums;
   Stored<T, chunks> next_q, next_dy;
+  Cursor<const T> from_q(q, at), from_dy(dy, at);
+  Cursor<T> to(dq, at);
   const auto load = [&](index_t i) {
-    next_q.load(q, at, i, n.Nq);
-    next_dy.load(dy, at, i, n.Nq);
+    from_q.load(at, i, n.Nq, next_q);
+    from_dy.load(at, i, n.Nq, next_dy);
+    from_q.advance(), from_dy.advance();
   };
   if (ahead) load(at.split);
   for (index_t i = at.split; i < tiles; i += at.splits) {
     if (!ahead) load(i);
-    Values<chunks> f, g, s = {};
-    next_q.values(f);
-    next_dy.values(g);
-    float x[2][8], own[2][8];  // of the part's channels: q and φ(q)
-#pragma unroll
-    for (int r = 0; r < 2; ++r)
-#pragma unroll
-      for (int e = 0; e < 8; ++e) x[r][e] = at.of_part(f, r, e);
+    const Stored<T, chunks> x = next_q, g = next_dy;
     if (ahead) load(i + at.splits);
+    Values<chunks> f, s = {};
+    x.values(f);
+    features<chunks>(n.feature, f);
     add_product<W, Planes>(g, mine, s);
+    float own[2][8];  // φ(q)/d of the part's channels
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      const bool exists = at.token(i, r) < n.Nq;
       float weight = 0, along = 0;
-#pragma unroll
-      for (int c = 0; c < chunks; ++c) {
-        features(n.feature, f[r][c]);
-#pragma unroll
-        for (int e = 0; e < 8; ++e)
-          weight += f[r][c][e] * z[c][e], along += f[r][c][e] * s[r][c][e];
-      }
-      weight = at.head_sum(weight) + n.epsilon;
-      const float inverse = exists ? 1 / weight : 0.0f;
-      const float e_token = -at.head_sum(along) * inverse * inverse;
 #pragma unroll
       for (int c = 0; c < chunks; ++c)
 #pragma unroll
-        for (int e = 0; e < 8; ++e) {
-          g[r][c][e] *= inverse;
-          s[r][c][e] = s[r][c][e] * inverse + e_token * z[c][e];
-        }
-      float grad[8];
+        for (int e = 0; e < 8; ++e)
+          weight += f[r][c][e] * z[c][e], along += f[r][c][e] * s[r][c][e];
+      weight = at.head_sum(weight) + n.epsilon;
+      const float inverse = at.token(i, r) < n.Nq ? 1 / weight : 0.0f;
+      const float e_token = -at.head_sum(along) * inverse;
 #pragma unroll
       for (int e = 0; e < 8; ++e) {
-        own[r][e] = exists ? at.of_part(f, r, e) : 0.0f;
+        own[r][e] = at.of_part(f, r, e) * inverse;
         sums.last[e] += own[r][e] * e_token;
-        grad[e] = at.of_part(s, r, e) * causal::feature_slope(n.feature, x[r][e]);
       }
-      const bool channels = chunks > 1 && at.part ? at.exists[chunks - 1] : at.exists[0];
-      if (dq.wanted() && exists && channels)
-        put_chunk(dq, at, at.token(i, r), at.part, grad, dq.mode == GradMode::accumulate);
+#pragma unroll
+      for (int c = 0; c < chunks; ++c)
+#pragma unroll
+        for (int e = 0; e < 8; ++e) s[r][c][e] = (s[r][c][e] + e_token * z[c][e]) * inverse;
     }
     sums.template add<Planes>(own, g);
+    if (!dq.wanted()) continue;
+    Values<1> slope;
+#pragma unroll
+    for (int r = 0; r < 2; ++r)
+#pragma unroll
+      for (int e = 0; e < 8; ++e)
+        slope[r][0][e] = chunks > 1 && at.part ? x.x[r][chunks - 1].value(e) : x.x[r][0].value(e);
+    slopes(n.feature, slope);
+    const bool channels = chunks > 1 && at.part ? at.exists[chunks - 1] : at.exists[0];
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      float grad[8];
+#pragma unroll
+      for (int e = 0; e < 8; ++e) grad[e] = at.of_part(s, r, e) * slope[r][0][e];
+      if (at.token(i, r) < n.Nq && channels)
+        to.put(r, at.part, grad, dq.mode == GradMode::accumulate);
+    }
+    to.advance();
   }
   sums.write(n, at, parts);
 }

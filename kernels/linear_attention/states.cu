@@ -11,30 +11,35 @@ __global__ void __launch_bounds__(threads) states_kernel(Keys<T> p, float* parts
   if (!at.group_exists) return;
   const index_t N = p.n.Nk, tiles = (N + tile - 1) / tile;
   Sums<W> sums;
+  Cursor<const T> from_k(p.k, at), from_v(p.v, at);
   Stored<T, chunks> next_k, next_v;
-  next_k.load(p.k, at, at.split, N);
-  next_v.load(p.v, at, at.split, N);
+  from_k.load(at, at.split, N, next_k);
+  from_v.load(at, at.split, N, next_v);
   for (index_t i = at.split; i < tiles; i += at.splits) {
-    Values<chunks> k, v;
+    const Stored<T, chunks> v = next_v;
+    Values<chunks> k;
     next_k.values(k);
-    next_v.values(v);
-    next_k.load(p.k, at, i + at.splits, N);
-    next_v.load(p.v, at, i + at.splits, N);
-    float f[2][8];
+    from_k.advance(), from_v.advance();
+    from_k.load(at, i + at.splits, N, next_k);
+    from_v.load(at, i + at.splits, N, next_v);
+    Values<1> f;
+#pragma unroll
+    for (int r = 0; r < 2; ++r)
+#pragma unroll
+      for (int e = 0; e < 8; ++e) f[r][0][e] = at.of_part(k, r, e);
+    features<1>(p.n.feature, f);
+    float kept_features[2][8];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const index_t token = at.token(i, r);
       const bool kept = token < N && (!p.keep || p.keep[at.b * p.keep_batch + token]);
 #pragma unroll
-      for (int e = 0; e < 8; ++e) f[r][e] = at.of_part(k, r, e);
-      features(p.n.feature, f[r]);
-#pragma unroll
       for (int e = 0; e < 8; ++e) {
-        f[r][e] = kept ? f[r][e] : 0.0f;
-        sums.last[e] += f[r][e];
+        kept_features[r][e] = kept ? f[r][0][e] : 0.0f;
+        sums.last[e] += kept_features[r][e];
       }
     }
-    sums.template add<Planes>(f, v);
+    sums.template add<Planes>(kept_features, v);
   }
   sums.write(p.n, at, parts);
 }

@@ -8,6 +8,7 @@
 #include "causal_linear/feature.cuh"
 #include "common/device.cuh"
 #include "linear_attention/problem.hpp"
+#include "linear_attention/turn.cuh"
 
 namespace flr::cuda::linear_attention {
 
@@ -69,23 +70,39 @@ struct Place {
   }
 };
 
-/// Eight values as they are stored.
+/// Eight values as they are stored, in whole registers: pieces of them cost instructions.
 template <class T>
 struct Eight {
-  static constexpr int width = 16 / int(sizeof(T));
-  Pack<T, width> pack[8 / width];
+  static constexpr int words = 2 * int(sizeof(T));
+  std::uint32_t word[words] = {};
 
   __device__ void load(const T* at) {
 #pragma unroll
-    for (int i = 0; i < 8 / width; ++i)
-      pack[i] = reinterpret_cast<const Pack<T, width>*>(at)[i];
+    for (int i = 0; i < words / 4; ++i) {
+      const auto pack = reinterpret_cast<const Pack<std::uint32_t, 4>*>(at)[i];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) word[4 * i + j] = pack.v[j];
+    }
   }
   __device__ void store(T* at) const {
 #pragma unroll
-    for (int i = 0; i < 8 / width; ++i) reinterpret_cast<Pack<T, width>*>(at)[i] = pack[i];
+    for (int i = 0; i < words / 4; ++i)
+      reinterpret_cast<Pack<std::uint32_t, 4>*>(at)[i] = {
+          {word[4 * i], word[4 * i + 1], word[4 * i + 2], word[4 * i + 3]}};
   }
-  __device__ float value(int i) const { return to_compute(pack[i / width].v[i % width]); }
-  __device__ void set(int i, float x) { pack[i / width].v[i % width] = from_compute<T>(x); }
+  __device__ float value(int i) const {
+    if constexpr (sizeof(T) == 4) return __uint_as_float(word[i]);
+    else return i % 2 ? high_half(word[i / 2]) : low_half(word[i / 2]);
+  }
+  __device__ void set(const float (&x)[8]) {
+    if constexpr (sizeof(T) == 4) {
+#pragma unroll
+      for (int i = 0; i < 8; ++i) word[i] = __float_as_uint(x[i]);
+    } else {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) word[i] = pack_bf16(x[2 * i], x[2 * i + 1]);
+    }
+  }
 };
 
 /// A lane's part of a tile as it is stored; zeros beyond the tokens and beside the head.
@@ -93,18 +110,6 @@ template <class T, int Chunks>
 struct Stored {
   Eight<T> x[2][Chunks];
 
-  template <class P>
-  __device__ void load(const Heads<const T>& from, const P& at, index_t i, index_t tokens) {
-    const T* base = from.head(at.b, at.head) + at.channel;
-#pragma unroll
-    for (int r = 0; r < 2; ++r)
-#pragma unroll
-      for (int c = 0; c < Chunks; ++c) {
-        const index_t token = at.token(i, r);
-        x[r][c] = Eight<T>{};
-        if (token < tokens && at.exists[c]) x[r][c].load(base + token * from.s.row + 32 * c);
-      }
-  }
   __device__ void values(Values<Chunks>& y) const {
 #pragma unroll
     for (int r = 0; r < 2; ++r)
@@ -115,22 +120,87 @@ struct Stored {
   }
 };
 
-/// Writes or adds chunk c of a lane's token.
-template <class T, class P>
-__device__ void put_chunk(const Heads<T>& to, const P& at, index_t token, int c, const float (&x)[8],
-                          bool accumulate) {
-  T* place = to.head(at.b, at.head) + at.channel + token * to.s.row + 32 * c;
-  Eight<T> y;
-  if (accumulate) y.load(place);
+/// A lane's place in a tensor on its way from tile to tile.
+template <class T>
+class Cursor {
+ public:
+  template <class P>
+  __device__ Cursor(const Heads<T>& x, const P& at) {
+    if (!x.data) return;  // a gradient that nobody wants
+    x_ = x.head(at.b, at.head) + at.channel + at.token(at.split, 0) * x.s.row;
+    half_ = 8 * x.s.row, hop_ = at.splits * tile * x.s.row;
+  }
+
+  template <class P>
+  __device__ void load(const P& at, index_t i, index_t tokens,
+                       Stored<std::remove_const_t<T>, P::chunks>& to) const {
 #pragma unroll
-  for (int e = 0; e < 8; ++e) y.set(e, accumulate ? y.value(e) + x[e] : x[e]);
-  y.store(place);
+    for (int r = 0; r < 2; ++r)
+#pragma unroll
+      for (int c = 0; c < P::chunks; ++c) {
+        to.x[r][c] = {};
+        if (at.token(i, r) < tokens && at.exists[c]) to.x[r][c].load(x_ + r * half_ + 32 * c);
+      }
+  }
+  /// Writes or adds chunk c of token r.
+  __device__ void put(int r, int c, const float (&x)[8], bool accumulate) const {
+    T* place = x_ + r * half_ + 32 * c;
+    Eight<T> y;
+    if (accumulate) {
+      y.load(place);
+      float sum[8];
+#pragma unroll
+      for (int e = 0; e < 8; ++e) sum[e] = y.value(e) + x[e];
+      y.set(sum);
+    } else {
+      y.set(x);
+    }
+    y.store(place);
+  }
+  __device__ void advance() { x_ += hop_; }
+
+ private:
+  T* x_ = nullptr;
+  index_t half_ = 0, hop_ = 0;
+};
+
+/// Features of a lane's values in their place.
+template <int Chunks>
+__device__ void features(Feature map, Values<Chunks>& x) {
+  causal::with_feature(map, [&]<Feature m>() {
+#pragma unroll
+    for (int r = 0; r < 2; ++r)
+#pragma unroll
+      for (int c = 0; c < Chunks; ++c)
+#pragma unroll
+        for (int e = 0; e < 8; ++e) x[r][c][e] = causal::feature<m>(x[r][c][e]);
+  });
 }
 
-/// Features of eight values: one branch for all of them.
-__device__ inline void features(Feature map, float (&x)[8]) {
+/// The same, and their slopes.
+template <int Chunks>
+__device__ void features(Feature map, Values<Chunks>& x, Values<Chunks>& slope) {
+  causal::with_feature(map, [&]<Feature m>() {
 #pragma unroll
-  for (int e = 0; e < 8; ++e) x[e] = causal::feature(map, x[e]);
+    for (int r = 0; r < 2; ++r)
+#pragma unroll
+      for (int c = 0; c < Chunks; ++c)
+#pragma unroll
+        for (int e = 0; e < 8; ++e) {
+          slope[r][c][e] = causal::feature_slope<m>(x[r][c][e]);
+          x[r][c][e] = causal::feature<m>(x[r][c][e]);
+        }
+  });
+}
+
+/// The slopes alone, in place.
+__device__ inline void slopes(Feature map, Values<1>& x) {
+  causal::with_feature(map, [&]<Feature m>() {
+#pragma unroll
+    for (int r = 0; r < 2; ++r)
+#pragma unroll
+      for (int e = 0; e < 8; ++e) x[r][0][e] = causal::feature_slope<m>(x[r][0][e]);
+  });
 }
 
 }  // namespace flr::cuda::linear_attention

@@ -52,8 +52,9 @@ Tensor<T> central_difference(const Tensor<T>& v, int axis, double step) {
 
 /// pred and target [B,N,c_out], both encoded → a scalar.
 ///
-/// Darcy (facts of the reference): the prediction's boundary ring is set to zero; relative L2, plus
-/// 0.1 times the relative L2 of each of the two derivative fields.
+/// Darcy (as the reference): relative L2 of the whole field, plus 0.1 times the relative L2 of each of
+/// its two derivatives, for which the prediction's boundary ring is set to zero. (In the first term it
+/// is not, or nothing would train the values there.)
 template <Floating T>
 class PdeLoss {
  public:
@@ -66,7 +67,7 @@ class PdeLoss {
     if (!derivative_) return relative_l2(pred, target);
     const Shape field{pred.size(0), grid_[0], grid_[1]};
     const Tensor<T> p = clear_boundary(reshape(pred, field)), t = reshape(target, field);
-    Tensor<T> loss = relative_l2(p, t);
+    Tensor<T> loss = relative_l2(pred, target);
     for (int axis : {1, 2})
       loss = map(_1 + 0.1 * _2, loss,
                  relative_l2(central_difference(p, axis, step_), central_difference(t, axis, step_)));
