@@ -37,6 +37,9 @@ template <class T> void linear_attention_backward(const LinearAttentionBackwardP
 template <class T> bool supports_favor(const FavorParams<T>&, std::string* why);         // favor/
 template <class T> void favor(const FavorParams<T>&);
 template <class T> void favor_backward(const FavorBackwardParams<T>&);
+template <class T> bool supports_performer(const PerformerParams<T>&, std::string* why);  // performer/
+template <class T> void performer(const PerformerParams<T>&);
+template <class T> void performer_backward(const PerformerBackwardParams<T>&);
 template <class T> bool supports_flare(const FlareParams<T>&, std::string* why);         // flare/
 template <class T> void flare_backward(const FlareBackwardParams<T>&);
 template <class T> bool supports_outer(const OuterOperands<T>&, std::string* why);       // outer_product/

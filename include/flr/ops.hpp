@@ -22,6 +22,7 @@
 #include "flr/ops/matmul.hpp"
 #include "flr/ops/norm.hpp"
 #include "flr/ops/outer_product.hpp"
+#include "flr/ops/performer.hpp"
 #include "flr/ops/reduce.hpp"
 #include "flr/ops/residual_mlp.hpp"
 #include "flr/ops/scan.hpp"

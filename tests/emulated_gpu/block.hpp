@@ -169,14 +169,28 @@ inline void __syncthreads() {
   emulated::Block::current()->barrier();
 }
 
-inline float __shfl_xor_sync(unsigned, float x, int mask) {
-  std::uint32_t bits;
-  std::memcpy(&bits, &x, 4);
-  const unsigned lane = threadIdx.x % 32;
-  const auto all = emulated::Block::current()->exchange(emulated::Instruction::shuffle,
-                                                        emulated::Operands{bits});
-  std::memcpy(&x, &all[lane ^ unsigned(mask)][0], 4);
+namespace emulated {
+
+/// What a lane has in x, for values of 4 or 8 bytes.
+template <class X>
+X from_lane(X x, unsigned lane) {
+  static_assert(sizeof(X) == 4 || sizeof(X) == 8);
+  Operands mine{};
+  std::memcpy(mine.data(), &x, sizeof(X));
+  const auto all = Block::current()->exchange(Instruction::shuffle, mine);
+  std::memcpy(&x, all[lane % 32].data(), sizeof(X));
   return x;
+}
+
+}  // namespace emulated
+
+template <class X>
+X __shfl_xor_sync(unsigned, X x, int mask) {
+  return emulated::from_lane(x, threadIdx.x % 32 ^ unsigned(mask));
+}
+template <class X>
+X __shfl_sync(unsigned, X x, int lane) {
+  return emulated::from_lane(x, unsigned(lane));
 }
 inline void __syncwarp() {
   emulated::Block::current()->exchange(emulated::Instruction::sync, {});

@@ -12,6 +12,7 @@
 #include "flr/core/map_params.hpp"
 #include "flr/core/outer_params.hpp"
 #include "flr/core/params.hpp"
+#include "flr/core/performer_params.hpp"
 
 namespace flr {
 
@@ -59,6 +60,10 @@ struct Backend {
   bool (*supports_favor)(const FavorParams<T>&, std::string* why) = nullptr;
   void (*favor)(const FavorParams<T>&) = nullptr;
   void (*favor_backward)(const FavorBackwardParams<T>&) = nullptr;
+  /// The performer's attention, features and all; null where a backend has none, and may decline.
+  bool (*supports_performer)(const PerformerParams<T>&, std::string* why) = nullptr;
+  void (*performer)(const PerformerParams<T>&) = nullptr;
+  void (*performer_backward)(const PerformerBackwardParams<T>&) = nullptr;
   /// One backward pass for both of FLARE's hops; may decline (null: always), then it is two of sdpa's.
   bool (*supports_flare)(const FlareParams<T>&, std::string* why) = nullptr;
   void (*flare_backward)(const FlareBackwardParams<T>&) = nullptr;

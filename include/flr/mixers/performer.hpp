@@ -8,13 +8,22 @@
 namespace flr::mixers {
 
 /// q, k, v [B,H,N,D], rows [H,R,D] of favor_rows → [B,H,N,D], an estimate of
-/// softmax(D^−½ q kᵀ) v. `keep` [B or 1,N] hides padding. Features, rows and sums are of float where
-/// tokens are bf16.
+/// softmax(D^−½ q kᵀ) v. `keep` [B or 1,N] hides padding. Where the backend has one operation for it
+/// (ops/performer.hpp), it is that; else features, rows and sums are of float where tokens are bf16.
 template <Floating T>
 Tensor<T> performer(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v,
                     const Tensor<compute_t<T>>& rows, const FavorOptions& o = {},
                     const Tensor<std::uint8_t>& keep = {}) {
   using C = compute_t<T>;
+  if (!o.legacy) {  // there keys have maxima of their own
+    const double scale = 1 / std::sqrt(static_cast<double>(rows.size(1)));
+    const Tensor<T> one = fused_performer(q, k, v, rows,
+                                          {.factor = favor_factor(q.size(3), o),
+                                           .scale = scale,
+                                           .offset = o.epsilon,
+                                           .keep = keep});
+    if (one.defined()) return one;
+  }
   return linear_attention<C>(favor_queries(q, rows, o), favor_keys(k, rows, o, keep),
                              v.template to<C>(), keep)
       .template to<T>();
