@@ -2,7 +2,7 @@
 //
 //   y = (x − mean)·rstd·w + b, rstd = 1/√(var + eps);   RMS norm has no mean.
 //
-// Bound by memory: x is read once and y written once. A row lives in the registers of 4 … 256
+// Bound by memory: x is read once and y written once. A row lives in the registers of 1 … 256
 // lanes, so that both passes over it (mean, then squares of differences) cost shuffles only; the
 // next row is fetched while this one is summed. Rows longer than 1024 packs are read three times by
 // a block, which finds them in its first-level cache.

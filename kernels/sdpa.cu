@@ -163,6 +163,13 @@ void sdpa_backward(const SdpaBackwardParams<T>& p) {
       if (!why.empty()) return false;
       const Scratch<attention::QueryStatistics<T>> statistics(f.B * f.H * f.Nq);
       attention::query_statistics(p, statistics.data());
+      if constexpr (std::is_same_v<T, bf16>) {
+        if (attention::tensor::fused_backward_takes(p)) {
+          attention::tensor::fused_backward(p, statistics.data());
+          explain_call("sdpa_backward", f, [] { return "tensor cores, one pass"; });
+          return true;
+        }
+      }
       const index_t keys = attention::tensor::query_gradient(p, statistics.data());
       said(tensor_kernels<T>, keys, attention::tensor::key_gradients(p, statistics.data()));
       return true;

@@ -104,6 +104,7 @@ bool with_row_layout(index_t cols, bool aligned, F&& f) {
     constexpr int width = pack_width<T>;
     if (aligned && cols % width == 0) {
       const index_t packs = cols / width;
+      if (packs == 1) return f(RowLayout<width, 1, 1>{}), true;
       if (packs <= 4) return f(RowLayout<width, 4, 1>{}), true;
       if (packs <= 8) return f(RowLayout<width, 8, 1>{}), true;
       if (packs <= 16) return f(RowLayout<width, 16, 1>{}), true;

@@ -31,6 +31,11 @@ template <class T>
 index_t key_gradients(const SdpaBackwardParams<T>& p,
                       const QueryStatistics<T>* statistics);  // tensor_backward_key.cu
 
+/// All three gradients in one pass over the scores (tensor_backward_fused.cu): bf16, up to 32 channels
+/// and some thousands of keys, without causal mask, and heads enough for the chip.
+bool fused_backward_takes(const SdpaBackwardParams<bf16>& p);
+void fused_backward(const SdpaBackwardParams<bf16>& p, const QueryStatistics<bf16>* statistics);
+
 /// Calls f.template operator()<Depth>() with the power of two that holds `depth` channels.
 template <class T, class F>
 void with_depth(index_t depth, F&& f) {

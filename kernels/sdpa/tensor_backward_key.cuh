@@ -8,9 +8,8 @@
 // dy and q. Queries beyond the last are zeros with L = δ = 0: they add nothing.
 #pragma once
 
-#include "general.hpp"
 #include "mask.cuh"
-#include "tensor_tile.cuh"
+#include "tensor_gradient.cuh"
 
 namespace flr::cuda::attention::tensor {
 
@@ -28,21 +27,6 @@ struct KeyTiling {
   static_assert(tile <= threads && tile / warps % step == 0);
   static_assert(warps / 2 * groups * Depth / 2 * 32 * 4 <= shared_bytes);  // what sum_warps needs
 };
-
-/// Stores the gradients of sixteen keys: into their place, or into the parts of a split.
-template <int Depth, class T>
-__device__ void store_gradient(const Sums<Depth>& sums, float factor, const SdpaParams<T>& p,
-                               const GradientTarget<T>& target, index_t part, index_t at,
-                               index_t first, int depth) {
-  if (!target.wanted) return;
-  const float factors[2] = {factor, factor};
-  if (target.part)
-    store_sums<Depth>(sums, factors, target.part + part * p.Nk * depth, index_t{depth}, first, p.Nk,
-                      depth, false);
-  else
-    store_sums<Depth>(sums, factors, head(target.to, target.s, at, p.H), target.s.row, first, p.Nk,
-                      depth, target.accumulate);
-}
 
 template <class T, int Depth>
 __global__ void __launch_bounds__(threads, KeyTiling<T, Depth>::resident)

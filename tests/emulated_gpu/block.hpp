@@ -196,6 +196,10 @@ inline void __syncwarp() {
   emulated::Block::current()->exchange(emulated::Instruction::sync, {});
 }
 
+inline bool __all_sync(unsigned, bool x);
+inline bool __any_sync(unsigned lanes, bool x) {
+  return !__all_sync(lanes, !x);
+}
 inline bool __all_sync(unsigned, bool x) {
   const auto all = emulated::Block::current()->exchange(emulated::Instruction::vote,
                                                         emulated::Operands{x ? 1u : 0u});

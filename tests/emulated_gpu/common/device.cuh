@@ -18,6 +18,15 @@ struct uint2 {
   unsigned x, y;
 };
 
+template <class X>
+X min(X a, X b) {
+  return b < a ? b : a;
+}
+template <class X>
+X max(X a, X b) {
+  return a < b ? b : a;
+}
+
 inline float __uint_as_float(std::uint32_t x) {
   float y;
   std::memcpy(&y, &x, 4);

@@ -46,6 +46,21 @@ inline void save1(unsigned at, std::uint32_t x) {
   emulated_shared::save(at, x);
 }
 
+inline float load_float(unsigned at) {
+  return emulated_shared::load<float>(at);
+}
+
+/// "cp.async", at once; nothing is read where there is nothing.
+template <int Bytes>
+void copy_async(unsigned to, const void* from, bool exists) {
+  std::array<unsigned char, Bytes> bytes{};
+  if (exists) std::memcpy(bytes.data(), from, Bytes);
+  if (to % Bytes || (exists && reinterpret_cast<std::uintptr_t>(from) % Bytes))
+    ::emulated::give_up("a copy to shared memory is not aligned");
+  emulated_shared::save(to, bytes);
+}
+inline void wait_for_copies() {}
+
 /// "ldmatrix": row r of matrix i lies where lane 8i + r says; lane l receives elements 2 (l % 4) and
 /// the next one of row l / 4, or of column l / 4.
 template <bool Transposed, std::size_t Count>
