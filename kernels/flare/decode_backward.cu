@@ -153,7 +153,7 @@ void decode_backward(const DecodeBackward& p) {
     const index_t carried = index_t{p.n.B} * p.n.H * p.n.N * D;
     const Scratch<float> dq(p.dq.wanted() ? parts : 0), dz(p.dz.wanted() ? parts : 0),
         carry(plan.passes > 1 && p.dk.wanted() ? carried : 0);
-    Pass pass{p, {p.dk, plan.passes > 1 ? carry.data() : nullptr}, 0, plan.warps, plan.heads};
+    Pass pass{p, {p.dk, plan.passes > 1 ? carry.data() : nullptr, p.n.N}, 0, plan.warps, plan.heads};
     pass.dk.factor = p.n.scale;
     pass.dq = p.dq.wanted() ? dq.data() : nullptr;
     pass.dz = p.dz.wanted() ? dz.data() : nullptr;

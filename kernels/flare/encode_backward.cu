@@ -159,7 +159,7 @@ void encode_backward(const EncodeBackward& p) {
     const index_t carried = plan.passes > 1 ? index_t{p.n.B} * p.n.H * p.n.N * D : 0;
     const Scratch<float> dq(p.dq.wanted() ? parts : 0), dk(p.dk.wanted() ? carried : 0),
         dv(p.dv.wanted() ? carried : 0);
-    Pass pass{p, {p.dk, carried ? dk.data() : nullptr}, {p.dv, carried ? dv.data() : nullptr}};
+    Pass pass{p, {p.dk, carried ? dk.data() : nullptr, p.n.N}, {p.dv, carried ? dv.data() : nullptr, p.n.N}};
     pass.warps = plan.warps, pass.heads = plan.heads;
     pass.dk.factor = p.n.scale;
     pass.dq = p.dq.wanted() ? dq.data() : nullptr;

@@ -125,11 +125,11 @@ constexpr int warps = 16;
 void encode_sampled(const Encode& p, Scratch<int>& overflow) {
   with_width<64>(p.n.D, [&]<int D>() {
     const auto kernel = sampled_kernel<D, tiles<D>, warps>;
-    const Plan plan = plan_for("flare_encode", kernel, p.n, 16 * tiles<D>, warps, Slots<D>::bytes);
+    const Plan plan = plan_for("flare_encode", kernel, p.n, 16 * tiles<D>, warps, Slots<D>::bytes, 0);
     const index_t rows = index_t{p.n.B} * p.n.H * plan.splits * p.n.M;
     const Scratch<float> o(rows * D), ml(rows * 2);
     for (int i = 0; i < plan.passes; ++i) {
-      const Walk walk{p.n, plan.order, i * plan.order.groups};
+      const Walk walk{p.n, plan.order, i * plan.order.groups, 0, p.n.N};
       kernel<<<dim3(plan.splits, plan.others), 32 * plan.order.warps, plan.shared, stream()>>>(
           p, walk, o, ml, overflow.data());
       check_launch("flare_encode");

@@ -281,16 +281,11 @@ void mixer_backward(const MixerBackward& p) {
   with_width<64>(p.n.D, [&]<int D>() {
     using Tune = Tuning<D>;
     const Sizes& n = p.n;
-    const auto launch = [&](auto* kernel, Pass pass, const Plan& plan) {
-      pass.walk = {n, plan.order};
-      for (int i = 0; i < plan.passes; ++i) {
-        pass.walk.group = i * plan.order.groups;
-        pass.dk.first = pass.dv.first = i == 0;
-        pass.dk.last = pass.dv.last = i + 1 == plan.passes;
-        kernel<<<dim3(plan.splits, plan.others), 32 * plan.order.warps, plan.shared, stream()>>>(
-            pass);
+    const auto launch = [&](auto* kernel, const Pass& pass, const Plan& plan) {
+      each_launch(pass, n, plan, [&](const Pass& one) {
+        kernel<<<dim3(plan.splits, plan.others), 32 * plan.order.warps, plan.shared, stream()>>>(one);
         check_launch("flare_mixer_backward");
-      }
+      });
     };
     const index_t heads = index_t{n.B} * n.H;
     constexpr bool scaled = D <= 16;  // dz is rounded there, behind a factor
@@ -300,7 +295,7 @@ void mixer_backward(const MixerBackward& p) {
     {
       const auto kernel = latent_kernel<D, Tune::latent_tiles, Tune::latent_warps>;
       const Plan plan = plan_for("flare_mixer_backward", kernel, n, 16 * Tune::latent_tiles,
-                                 Tune::latent_warps, Latents1<D>::bytes);
+                                 Tune::latent_warps, Latents1<D>::bytes, 0);
       const Scratch<float> parts(heads * plan.splits * n.M * D);
       Pass pass{.p = p};
       pass.parts = parts;
@@ -316,9 +311,9 @@ void mixer_backward(const MixerBackward& p) {
     } else {
       const auto kernel = mixer_kernel<D, Tune::tiles, Tune::warps>;
       const Plan plan =
-          plan_for("flare_mixer_backward", kernel, n, 16 * Tune::tiles, Tune::warps, Latents3<D>::bytes);
+          plan_for("flare_mixer_backward", kernel, n, 16 * Tune::tiles, Tune::warps, Latents3<D>::bytes, 2);
       const Scratch<float> parts(p.dq.wanted() ? heads * plan.splits * n.M * D : 0);
-      const index_t carried = plan.passes > 1 ? heads * n.N * D : 0;
+      const index_t carried = plan.passes > 1 ? heads * plan.range * D : 0;
       const Scratch<float> dk(p.dk.wanted() ? carried : 0), dv(p.dv.wanted() ? carried : 0);
       Pass pass{.p = p, .dz = {dz.data(), rows}};
       pass.dk = {p.dk, carried ? dk.data() : nullptr};

@@ -306,23 +306,20 @@ void run(const MixerBackward& p, const Heads<const float>& dz) {
   const Sizes& n = p.n;
   const auto kernel = scaled_kernel<D, T, Warps>;
   const Plan plan =
-      plan_for("flare_mixer_backward", kernel, n, 16 * T, Warps, ScaledLatents<D>::bytes);
-  const index_t heads = index_t{n.B} * n.H, carried = plan.passes > 1 ? heads * n.N * D : 0;
+      plan_for("flare_mixer_backward", kernel, n, 16 * T, Warps, ScaledLatents<D>::bytes, 2);
+  const index_t heads = index_t{n.B} * n.H, carried = plan.passes > 1 ? heads * plan.range * D : 0;
   const Scratch<float> parts(p.dq.wanted() ? heads * plan.splits * n.M * D : 0);
   const Scratch<float> dk(p.dk.wanted() ? carried : 0), dv(p.dv.wanted() ? carried : 0);
   Pass pass;
-  pass.p = p, pass.walk = {n, plan.order}, pass.dz = dz;
+  pass.p = p, pass.dz = dz;
   pass.dk = {p.dk, carried ? dk.data() : nullptr};
   pass.dv = {p.dv, carried ? dv.data() : nullptr};
   pass.dk.factor = n.scale;
   pass.parts = p.dq.wanted() ? parts.data() : nullptr;
-  for (int i = 0; i < plan.passes; ++i) {
-    pass.walk.group = i * plan.order.groups;
-    pass.dk.first = pass.dv.first = i == 0;
-    pass.dk.last = pass.dv.last = i + 1 == plan.passes;
-    kernel<<<dim3(plan.splits, plan.others), 32 * plan.order.warps, plan.shared, stream()>>>(pass);
+  each_launch(pass, n, plan, [&](const Pass& one) {
+    kernel<<<dim3(plan.splits, plan.others), 32 * plan.order.warps, plan.shared, stream()>>>(one);
     check_launch("flare_mixer_backward");
-  }
+  });
   reduce_partials(n, parts, int(plan.splits), n.scale, p.dq);
 }
 

@@ -24,6 +24,10 @@ struct GradOf : Heads<T> {
 template <class T>
 inline constexpr int most_width = sizeof(T) == 2 ? 128 : 64;
 
+/// What launches may leave in memory for those with other latents: gradients of a range of tokens as
+/// floats. Tests make it less.
+inline index_t most_carried_bytes = index_t{256} << 20;
+
 struct Sizes {
   int B = 0, H = 0, M = 0, D = 0;
   index_t N = 0;

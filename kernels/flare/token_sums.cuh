@@ -38,10 +38,12 @@ BackwardPlan backward_plan(const Sizes& n) {
   return plan;
 }
 
-/// Where a gradient of tokens goes. `carry` [B,H,N,D], null if there is one launch.
+/// Where a gradient of tokens goes. `carry` [B,H,rows,D], from row `first_row` on; null if there is one
+/// launch.
 struct TokenGrad {
   Grad grad;
   float* carry = nullptr;
+  index_t rows = 0, first_row = 0;
   bool first = true, last = true;  ///< whether this is the first launch, the last
   float factor = 1;
 };
@@ -53,7 +55,7 @@ __device__ void put_row(const TokenGrad& to, const Sizes& size, int b, int h, in
   const int t = threadIdx.x % 4;
   if (!to.grad.wanted() || n >= size.N) return;
   if (to.carry && holds<D>(t)) {
-    float* row = to.carry + ((index_t{b} * size.H + h) * size.N + n) * D;
+    float* row = to.carry + ((index_t{b} * size.H + h) * to.rows + n - to.first_row) * D;
 #pragma unroll
     for (int j = 0; j < regs<D>; ++j) {
       float2* at = reinterpret_cast<float2*>(row + channel<D>(j, t));
@@ -108,9 +110,9 @@ __device__ void collect_tokens(const TokenGrad& to, const Sizes& size, int b, in
   }
 }
 
-/// A warp's sums over its tokens for a group of latents, as a part: rows of D floats.
+/// A warp's sums over its tokens for a group of latents, as a part: rows of D floats, written or added.
 template <int D>
-__device__ void put_part(float* part, int first, int M, const Sums<D>& sums) {
+__device__ void put_part(float* part, int first, int M, const Sums<D>& sums, bool add = false) {
   const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
   if (!holds<D>(t)) return;
 #pragma unroll
@@ -118,9 +120,11 @@ __device__ void put_part(float* part, int first, int M, const Sums<D>& sums) {
     const int m = first + g + 8 * half;
     if (m >= M) continue;
 #pragma unroll
-    for (int j = 0; j < regs<D>; ++j)
-      *reinterpret_cast<float2*>(part + index_t{m} * D + channel<D>(j, t)) = {
-          sums[j][2 * half], sums[j][2 * half + 1]};
+    for (int j = 0; j < regs<D>; ++j) {
+      float2* at = reinterpret_cast<float2*>(part + index_t{m} * D + channel<D>(j, t));
+      const float2 old = add ? *at : float2{0, 0};
+      *at = {old.x + sums[j][2 * half], old.y + sums[j][2 * half + 1]};
+    }
   }
 }
 

@@ -73,11 +73,13 @@ struct Order {
   int warps = 1, heads = 1, groups = 1;
 };
 
-/// One launch: groups of 16 latents from `group` on.
+/// One launch: groups of 16 latents from `group` on against a range of the tokens. Parts of an earlier
+/// range are added to.
 struct Walk {
   Sizes n;
   Order order;
   int group = 0;
+  index_t begin = 0, end = 0;
 };
 /// A pair of numbers for each of at most 16 heads, before the groups.
 constexpr int fixed_bytes = 16 * 8;
@@ -110,11 +112,11 @@ struct Block {
   template <class F>
   __device__ void each_walk(F f) const {
     const Order& o = walk.order;
-    const index_t N = walk.n.N, tokens = 16 * T, at_once = index_t{gridDim.x} * o.warps;
+    const index_t N = walk.end - walk.begin, tokens = 16 * T, at_once = index_t{gridDim.x} * o.warps;
     const index_t rounds = ((N + tokens - 1) / tokens + at_once - 1) / at_once;
     for (index_t round = 0; round < rounds; ++round) {
-      const index_t first = (round * at_once + index_t{blockIdx.x} * o.warps + warp) * tokens;
-      for (int j = 0; j < o.heads; ++j) f(first, (warp + j) % o.heads, first < N);
+      const index_t first = walk.begin + (round * at_once + index_t{blockIdx.x} * o.warps + warp) * tokens;
+      for (int j = 0; j < o.heads; ++j) f(first, (warp + j) % o.heads, first < walk.end);
     }
   }
   /// The block's part of parts [B,H,splits,M,width] of a head.
@@ -128,7 +130,7 @@ struct Block {
     each_group([&](int head, int i, int row) {
       Sums<D> c;
       group(head, i).load_sums(c);
-      put_part<D>(part(parts, head, D), row, walk.n.M, c);
+      put_part<D>(part(parts, head, D), row, walk.n.M, c, walk.begin > 0);
     });
   }
 };
@@ -137,6 +139,7 @@ struct Plan {
   Order order;
   int passes = 1, shared = 0;
   unsigned splits = 1, others = 1;
+  index_t range = 0;  ///< of tokens: all passes go over it before the next one
 };
 
 /// How heads and warps go to blocks, one a multiprocessor: what ends first by a rough count. A walk
@@ -159,10 +162,11 @@ inline Order best_order(const Sizes& n, index_t tiles, int most_warps, int group
     }
   return best;
 }
-/// For warps of `tokens` tokens each, at most `warps` a block.
+/// For warps of `tokens` tokens each, at most `warps` a block. `carried`: gradients of tokens that are
+/// sums over all latents.
 template <class Kernel>
 Plan plan_for(const char* what, Kernel* kernel, const Sizes& n, int tokens, int warps,
-              int group_bytes) {
+              int group_bytes, int carried) {
   const int room = (max_shared_bytes() - fixed_bytes) / group_bytes, all = (n.M + 15) / 16;
   Plan plan;
   plan.passes = (all + room - 1) / room;
@@ -173,7 +177,30 @@ Plan plan_for(const char* what, Kernel* kernel, const Sizes& n, int tokens, int 
   allow_shared(kernel, plan.shared, what);
   plan.splits = resident_blocks(kernel, 32 * plan.order.warps, plan.shared, plan.others,
                                 ceil_div(tiles, plan.order.warps));
+  plan.range = n.N;
+  if (plan.passes > 1 && carried > 0) {
+    const index_t round = index_t{plan.splits} * plan.order.warps * tokens;
+    const index_t rounds = most_carried_bytes / (index_t{n.B} * n.H * n.D * 4 * carried * round);
+    const index_t range = (rounds > 0 ? rounds : 1) * round;
+    plan.range = range < n.N ? range : n.N;
+  }
   return plan;
+}
+
+/// Calls f for every launch of a pass that has a walk, and dk and dv of tokens.
+template <class P, class F>
+void each_launch(P pass, const Sizes& n, const Plan& plan, F f) {
+  pass.walk = {n, plan.order};
+  pass.dk.rows = pass.dv.rows = plan.range;
+  for (index_t begin = 0; begin < n.N; begin += plan.range)
+    for (int i = 0; i < plan.passes; ++i) {
+      pass.walk.group = i * plan.order.groups;
+      pass.walk.begin = pass.dk.first_row = pass.dv.first_row = begin;
+      pass.walk.end = begin + plan.range < n.N ? begin + plan.range : n.N;
+      pass.dk.first = pass.dv.first = i == 0;
+      pass.dk.last = pass.dv.last = i + 1 == plan.passes;
+      f(pass);
+    }
 }
 
 }  // namespace flr::cuda::flare

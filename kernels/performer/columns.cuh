@@ -35,7 +35,7 @@ struct ColumnGrid {
 
   ColumnGrid(const Problem& p, index_t tokens) {
     const int groups = (p.R + warp_rows - 1) / warp_rows;
-    const index_t wanted = ceil_div(index_t{16} * multiprocessors(), p.heads() * groups);
+    const index_t wanted = ceil_div(index_t{8} * multiprocessors(), p.heads() * groups);
     const index_t tiles = ceil_div(tokens, tile);
     splits = int(wanted < tiles ? wanted : tiles);
     blocks = unsigned(p.heads() * ceil_div(index_t{groups} * splits, warps));

@@ -23,10 +23,13 @@ __global__ void __launch_bounds__(threads)
   float* norms = c + at.item * p.Nk;
   const index_t tiles = (p.Nk + 7) / 8;
   float best = -INFINITY;
-  index_t best_at = -1;
+  index_t best_tile = -1;
+  int best_place = 0;  // row block and number of the greatest exponent
+  Column<D> next;
+  next.load(k, p.k.s.row, 8 * at.split, p.Nk);
   for (index_t i = at.split; i < tiles; i += at.splits) {
-    Column<D> x;
-    x.load(k, p.k.s.row, 8 * i, p.Nk);
+    const Column<D> x = next;
+    next.load(k, p.k.s.row, 8 * (i + at.splits), p.Nk);
     float square = 0;
 #pragma unroll
     for (int s = 0; s < sixteens<D>; ++s)
@@ -48,10 +51,12 @@ __global__ void __launch_bounds__(threads)
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const int r = at.first_row + 16 * m + g + j / 2 * 8;
-        if (e[j] > best && r < p.R) best = e[j], best_at = (8 * i + 2 * t + j % 2) * p.R + r;
+        if (e[j] > best && r < p.R) best = e[j], best_tile = i, best_place = 4 * m + j;
       }
     }
   }
+  const int best_row = at.first_row + best_place / 4 * 16 + g + best_place % 4 / 2 * 8;
+  index_t best_at = best_tile < 0 ? -1 : (8 * best_tile + 2 * t + best_place % 2) * p.R + best_row;
   for (int d = 1; d < 32; d *= 2) {
     const float other = __shfl_xor_sync(0xffffffffu, best, d);
     const index_t other_at = __shfl_xor_sync(0xffffffffu, best_at, d);

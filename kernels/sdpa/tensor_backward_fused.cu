@@ -133,39 +133,50 @@ __global__ void __launch_bounds__(fused_threads, 1)
         lanes.terms(q_terms[x], queries, c, x);
         lanes.terms(dy_terms[x], slopes, c, x);
       }
-      float dq[blocks_of_8][4] = {};
+      // One kind of instruction after the other for all keys, so that none waits for the one before it.
+      float s[G][2][4] = {}, slope[G][2][4], dq[blocks_of_8][4] = {};
+#pragma unroll
+      for (int m = 0; m < G; ++m)
+#pragma unroll
+        for (int e = 0; e < 8; ++e) slope[m][e / 4][e % 4] = delta[e / 4][e % 2];
+#pragma unroll
+      for (int x = 0; x < slices<bf16, Depth>; ++x)
+#pragma unroll
+        for (int m = 0; m < G; ++m) {
+          add_scores<bf16>(s[m][0], s[m][1], k[m][x], q_columns[x]);
+          add_scores<bf16>(slope[m][0], slope[m][1], v[m][x], dy_columns[x]);
+        }
+      if (restricted) {
+#pragma unroll
+        for (int r = 0; r < 2 * G; ++r)
+          if (hidden >> r & 1) {
+#pragma unroll
+            for (int e = 0; e < 4; ++e) s[r / 2][e / 2][r % 2 * 2 + e % 2] = -INFINITY;
+          }
+      }
+      Weights<bf16> weights[G], changes[G];
 #pragma unroll
       for (int m = 0; m < G; ++m) {
-        float s[2][4] = {}, slope[2][4];
-#pragma unroll
-        for (int e = 0; e < 8; ++e) slope[e / 4][e % 4] = delta[e / 4][e % 2];
-#pragma unroll
-        for (int x = 0; x < slices<bf16, Depth>; ++x) {
-          add_scores<bf16>(s[0], s[1], k[m][x], q_columns[x]);
-          add_scores<bf16>(slope[0], slope[1], v[m][x], dy_columns[x]);
-        }
-        if (restricted) {
-#pragma unroll
-          for (int r = 0; r < 2; ++r)
-            if (hidden >> (2 * m + r) & 1) {
-#pragma unroll
-              for (int e = 0; e < 4; ++e) s[e / 2][2 * r + e % 2] = -INFINITY;
-            }
-        }
 #pragma unroll
         for (int e = 0; e < 8; ++e) {
-          float& x = s[e / 4][e % 4];
+          float& x = s[m][e / 4][e % 4];
           x = exp2_fast(fmaf(x, scale, -lse[e / 4][e % 2]));
-          slope[e / 4][e % 4] *= x;
+          slope[m][e / 4][e % 4] *= x;
         }
-        const Weights<bf16> weights(s[0], s[1]), changes(slope[0], slope[1]);
+        weights[m] = Weights<bf16>(s[m][0], s[m][1]);
+        changes[m] = Weights<bf16>(slope[m][0], slope[m][1]);
+      }
 #pragma unroll
-        for (int x = 0; x < slices<bf16, Depth>; ++x) {
-          weights.template add_terms<Depth>(dv[m], dy_terms[x], x);
-          changes.template add_terms<Depth>(dk[m], q_terms[x], x);
+      for (int x = 0; x < slices<bf16, Depth>; ++x)
+#pragma unroll
+        for (int m = 0; m < G; ++m) {
+          weights[m].template add_terms<Depth>(dv[m], dy_terms[x], x);
+          changes[m].template add_terms<Depth>(dk[m], q_terms[x], x);
         }
-        const u32 turned[4] = {transpose_8x8(changes.a[0]), transpose_8x8(changes.a[2]),
-                               transpose_8x8(changes.a[1]), transpose_8x8(changes.a[3])};
+#pragma unroll
+      for (int m = 0; m < G; ++m) {
+        const u32 turned[4] = {transpose_8x8(changes[m].a[0]), transpose_8x8(changes[m].a[2]),
+                               transpose_8x8(changes[m].a[1]), transpose_8x8(changes[m].a[3])};
 #pragma unroll
         for (int j = 0; j < blocks_of_8; ++j) mma_k16(dq[j], turned, across[m][j][0], across[m][j][1]);
       }

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <random>
+#include <utility>
 
 #include "flare/problem.hpp"
 #include "flr/core/scalar.hpp"
@@ -263,6 +264,15 @@ TEST_CASE("mixer backward: many latents, in one launch and in several") {
     check_call({.H = 2, .M = 140, .D = D, .N = 400});
     cuda::max_shared_bytes() = 227 * 1024;
   }
+}
+TEST_CASE("mixer backward: many latents, and tokens in ranges that leave little in between") {
+  const int shared = std::exchange(cuda::max_shared_bytes(), 20 * 1024);
+  const index_t carried = std::exchange(cuda::flare::most_carried_bytes, 1);  // a round at a time
+  for (int D : {8, 16}) {
+    check_call({.H = 2, .M = 140, .D = D, .N = 700});
+    check_call({.H = 1, .M = 140, .D = D, .N = 700, .mode = GradMode::accumulate});
+  }
+  cuda::max_shared_bytes() = shared, cuda::flare::most_carried_bytes = carried;
 }
 TEST_CASE("mixer backward: gradients on top of what is there") {
   check_call({.H = 2, .M = 40, .D = 16, .N = 100, .mode = GradMode::accumulate});
