@@ -115,6 +115,16 @@ TEST_CASE("concat, split, gather, flip, roll") {
     const auto parts = split(x[0], {1, 2}, 1);
     return sum(parts[0]) * sum(square(parts[1]));
   }, {a});
+  require_gradients([](const Inputs_& x) { return square(split(x[0] * 2, {1, 1, 1}, 1)[1]); }, {a});
+  require_gradients([](const Inputs_& x) {
+    const auto twice = x[0] * 2;  // its gradient has a part already
+    return square(split(twice, {1, 2}, -1)[1]) * square(slice(twice, 1, 0, 2));
+  }, {a});
+  for (const auto layout : {nn::QkvLayout::by_projection, nn::QkvLayout::by_head})
+    require_gradients([&](const Inputs_& x) {
+      const auto [q, k, v] = nn::split_qkv(x[0] * 2, 2, layout);
+      return sdpa(q, k, v);
+    }, {noise({2, 3, 12})});
   const auto index = from_vector<index_t>({2, 0, 0, 1, 1, 1}, {2, 3});
   require_gradients([&](const Inputs_& x) { return square(gather(x[0], 1, index)); }, {a});
   require_gradients([](const Inputs_& x) { return square(flip(x[0], 1)); }, {a});

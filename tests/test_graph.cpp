@@ -173,3 +173,53 @@ TEST_CASE("formulas print") {
   CHECK(formula::print(formula::derivative<1>(exp(_1 * 2.0))) == "(exp((x1 * s0)) * s1)");
   CHECK(formula::print(where(_1 > 0.0, _1, 0.0)) == "((x1 > s0) != 0 ? x1 : s1)");
 }
+
+TEST_CASE("gradients of parts that lie in one memory are that memory") {
+  auto w = ones<double>({2, 6}).requires_grad(true);
+  Tensor<double> x = w.detach().clone();
+  const double* seen = nullptr;
+  record("probe", x, Inputs(w), [&seen](Backward& b) {
+    const auto g = b.grad_strided<double>();
+    seen = g.data();
+    b.give(0, g);
+  });
+  const auto memory = reshape(from_vector<double>({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}), {2, 6});
+  for (const bool together : {true, false}) {
+    CAPTURE(together);
+    w.zero_grad();
+    if (!together) {
+      x = w.detach().clone();
+      record("probe", x, Inputs(w), [&seen](Backward& b) {
+        const auto g = b.grad_strided<double>();
+        seen = g.data();
+        b.give(0, g);
+      });
+    }
+    const auto parts = split(x, {2, 4}, 1);
+    auto y = zeros<double>({1});
+    record("meeting", y, Inputs(parts[0], parts[1]), [memory, together](Backward& b) {
+      const auto first = slice(memory, 1, 0, 2), second = slice(memory, 1, 2, 6);
+      b.give(0, together ? first : first.clone());
+      b.give(1, second);
+    });
+    backward(y);
+    CHECK((seen == memory.data()) == together);
+    CHECK(w.grad().to_vector() == memory.to_vector());
+  }
+}
+
+TEST_CASE("attention gives gradients of one projection in one memory") {
+  const auto qkv = randn({2, 5, 24});
+  for (const auto layout : {nn::QkvLayout::by_projection, nn::QkvLayout::by_head}) {
+    const auto [q, k, v] = nn::split_qkv(qkv, 4, layout);
+    const auto parts = detail::joint_gradients(q, k, v);
+    REQUIRE(parts.size() == 3);
+    for (const auto& [part, like] : {std::pair{parts[0], q}, {parts[1], k}, {parts[2], v}}) {
+      CHECK(part.shape() == like.shape());
+      CHECK(part.strides() == like.strides());
+      CHECK(part.data() - parts[0].data() == like.data() - q.data());
+    }
+    CHECK(detail::joint_gradients(k, q, v).empty());
+    CHECK(detail::joint_gradients(q, k, v.clone()).empty());
+  }
+}

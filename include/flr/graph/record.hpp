@@ -112,12 +112,16 @@ Tensor<U> convert(const Tensor<T>& x) {
   }
 }
 
-/// dst += src, both of the same shape; dst contiguous.
+/// dst += src, or with `accumulate` false dst = src; of the same shape.
+template <Floating T>
+void put_in_place(Tensor<T>& dst, const Tensor<T>& src, bool accumulate) {
+  CopyParams<T> p{dst.shape(), broadcast_strides(src.shape(), src.strides(), dst.shape()),
+                  dst.strides(), src.data(), dst.mutable_data(), accumulate};
+  backend<T>(dst.device()).copy(p);
+}
 template <Floating T>
 void add_in_place(Tensor<T>& dst, const Tensor<T>& src) {
-  CopyParams<T> p{dst.shape(), broadcast_strides(src.shape(), src.strides(), dst.shape()),
-                  dst.strides(), src.data(), dst.mutable_data(), true};
-  backend<T>(dst.device()).copy(p);
+  put_in_place(dst, src, true);
 }
 
 /// Strides of dense memory of this shape whose axes lie in the order of other strides, but for the
@@ -237,6 +241,21 @@ class Backward {
     return target_in<T>(input, &like.strides());
   }
 
+  /// The same in memory that the caller proposes, of the input's shape and in any layout: taken where
+  /// the gradient has no place yet. Others may have parts of the same memory.
+  template <Floating T>
+  GradTarget<T> target_in_place(int input, const Tensor<T>& proposed) {
+    const Edge& edge = node_.inputs()[static_cast<std::size_t>(input)];
+    if (!edge.node) return {};
+    Node& node = *edge.node;
+    const bool taken = !node.is_leaf() && !node.gradient(edge.slot) && !node.loaned(edge.slot) &&
+                       node.outputs()[static_cast<std::size_t>(edge.slot)].dtype == dtype_of<T>;
+    if (!taken) return target_in<T>(input, &proposed.strides());
+    node.gradient(edge.slot) = proposed.ptr();
+    node.mark_written(edge.slot);
+    return {proposed.ptr(), GradMode::overwrite, node, edge.slot};
+  }
+
   /// Hands over a finished gradient. It may be a view or shared: it is not written to.
   template <Floating T>
   void give(int input, const Tensor<T>& g) {
@@ -329,6 +348,14 @@ void record(const char* name, Tensor<T>& y, const Inputs& inputs, F fn) {
   auto node = std::make_shared<detail::FunctionNode<F>>(name, std::move(fn));
   for (const Edge& e : inputs.edges) node->add_input(e);
   detail::attach(y, node);
+}
+
+/// The same for several results of one type.
+template <class T, class F>
+void record(const char* name, std::vector<Tensor<T>>& ys, const Inputs& inputs, F fn) {
+  auto node = std::make_shared<detail::FunctionNode<F>>(name, std::move(fn));
+  for (const Edge& e : inputs.edges) node->add_input(e);
+  for (Tensor<T>& y : ys) detail::attach(y, node);
 }
 
 /// The same for two results.

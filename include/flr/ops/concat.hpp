@@ -43,7 +43,32 @@ Tensor<T> concat(const std::vector<Tensor<T>>& parts, int axis) {
   return y;
 }
 
-/// Cuts an axis into parts of the given extents, which must add up to it. Views.
+namespace detail {
+
+/// The gradients of all results of a node, if they lie in one memory as the parts of a tensor of this
+/// shape cut along an axis do: that tensor; else undefined.
+template <Floating T>
+Tensor<T> lying_together(Backward& b, const Shape& shape, int axis, const std::vector<index_t>& extents) {
+  const Shape strides = contiguous_strides(shape);
+  Tensor<T> first;
+  index_t at = 0;
+  for (std::size_t i = 0; i < extents.size(); at += extents[i++]) {
+    if (!b.has_grad(static_cast<int>(i)) || extents[i] == 0) return {};
+    const Tensor<T> g = b.grad_strided<T>(static_cast<int>(i));
+    if (!first.defined()) first = g;
+    if (g.impl().storage != first.impl().storage ||
+        g.impl().offset != first.impl().offset + at * strides[axis])
+      return {};
+    for (int k = 0; k < shape.rank(); ++k)
+      if (g.size(k) > 1 && g.strides()[k] != strides[k]) return {};
+  }
+  return first.defined() ? view_of(first, shape, strides) : first;
+}
+
+}  // namespace detail
+
+/// Cuts an axis into parts of the given extents, which must add up to it. Views. Gradients of the parts
+/// that lie together are the gradient of x as they are; others are copied.
 template <Scalar T>
 std::vector<Tensor<T>> split(const Tensor<T>& x, const std::vector<index_t>& extents, int axis) {
   index_t total = 0;
@@ -51,10 +76,32 @@ std::vector<Tensor<T>> split(const Tensor<T>& x, const std::vector<index_t>& ext
   check(total == x.size(axis), "[split] parts add up to {}, axis {} of shape {} has {}", total, axis,
         x.shape(), x.size(axis));
   std::vector<Tensor<T>> parts;
-  index_t at = 0;
-  for (index_t e : extents) {
-    parts.push_back(slice(x, axis, at, at + e));
-    at += e;
+  {
+    NoGrad scope;
+    index_t at = 0;
+    for (index_t e : extents) {
+      parts.push_back(slice(x, axis, at, at + e));
+      at += e;
+    }
+  }
+  if constexpr (Floating<T>) {
+    if (recording(x))
+      record("split", parts, Inputs(x),
+             [shape = x.shape(), a = x.shape().axis(axis, "split"), extents](Backward& b) {
+               const Tensor<T> whole = detail::lying_together<T>(b, shape, a, extents);
+               if (whole.defined()) return b.give(0, whole);
+               auto dx = b.target<T>(0);
+               if (!dx.wanted()) return;
+               bool all = true;
+               for (std::size_t i = 0; i < extents.size(); ++i) all &= b.has_grad(static_cast<int>(i));
+               if (!all && !dx.accumulate()) dx.tensor().fill_(T{});
+               index_t at = 0;
+               for (std::size_t i = 0; i < extents.size(); at += extents[i++]) {
+                 if (!b.has_grad(static_cast<int>(i))) continue;
+                 Tensor<T> part = slice(dx.tensor(), a, at, at + extents[i]);
+                 detail::put_in_place(part, b.grad_strided<T>(static_cast<int>(i)), !all || dx.accumulate());
+               }
+             });
   }
   return parts;
 }

@@ -31,6 +31,28 @@ void bind_keep(const char* operation, P& p, const Tensor<std::uint8_t>& keep, in
   p.keep = keep.data(), p.keep_batch = keep.size(0) == 1 ? 0 : keys;
 }
 
+/// Memory for the gradients of q, k and v that are parts of one projection, [q|k|v] or by heads: parts of
+/// one tensor too, so that nothing has to be put together again (ops/concat.hpp). Empty for others.
+template <Floating T>
+std::vector<Tensor<T>> joint_gradients(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v) {
+  if (q.rank() != 4 || k.rank() != 4 || v.rank() != 4) return {};
+  const index_t B = q.size(0), H = q.size(1), N = q.size(2), D = q.size(3), C = H * D;
+  const index_t apart = k.impl().offset - q.impl().offset;
+  const Shape& s = q.strides();
+  const bool by_projection = apart == C && (H == 1 || s[1] == D);
+  const bool by_head = apart == D && (H == 1 || s[1] == 3 * D);
+  if (q.numel() == 0 || q.shape() != k.shape() || k.shape() != v.shape() || k.strides() != s ||
+      v.strides() != s || q.impl().storage != k.impl().storage ||
+      k.impl().storage != v.impl().storage || v.impl().offset - k.impl().offset != apart ||
+      s[3] != 1 || (N > 1 && s[2] != 3 * C) || (B > 1 && s[0] != 3 * C * N) ||
+      !(by_projection || by_head))
+    return {};
+  const auto memory = Tensor<T>::empty({B, N, 3 * C}, q.device());
+  std::vector<Tensor<T>> parts;
+  for (index_t i = 0; i < 3; ++i) parts.push_back(view_of(memory, q.shape(), s, i * apart));
+  return parts;
+}
+
 /// Where a node's first three inputs q, k and v want their gradients, in their own layouts; written
 /// into the parameters of the backward call, which it must outlive.
 template <Floating T>
@@ -39,9 +61,10 @@ class HeadTargets {
   template <class P>
   HeadTargets(Backward& b, const char* operation, const Saved<T>& q, const Saved<T>& k,
               const Saved<T>& v, P& p)
-      : dq_(b.target_as<T>(0, q.get(operation))),
-        dk_(b.target_as<T>(1, k.get(operation))),
-        dv_(b.target_as<T>(2, v.get(operation))) {
+      : joint_(joint_gradients(q.get(operation), k.get(operation), v.get(operation))),
+        dq_(target(b, 0, q.get(operation))),
+        dk_(target(b, 1, k.get(operation))),
+        dv_(target(b, 2, v.get(operation))) {
     p.dq = dq_.data(), p.dk = dk_.data(), p.dv = dv_.data();
     p.dq_mode = dq_.mode(), p.dk_mode = dk_.mode(), p.dv_mode = dv_.mode();
     if (dq_.wanted()) p.dqs = head_strides(dq_.tensor());
@@ -50,6 +73,12 @@ class HeadTargets {
   }
 
  private:
+  GradTarget<T> target(Backward& b, int input, const Tensor<T>& like) {
+    return joint_.empty() ? b.target_as<T>(input, like)
+                          : b.target_in_place<T>(input, joint_[static_cast<std::size_t>(input)]);
+  }
+
+  std::vector<Tensor<T>> joint_;
   GradTarget<T> dq_, dk_, dv_;
 };
 
