@@ -49,6 +49,9 @@ __global__ void __launch_bounds__(threads)
       }
     };
     features<chunks>(n.feature, f, slope);
+    [[maybe_unused]] Unit unit;
+    if constexpr (chunks == 1)
+      if (n.unit_k) unit = Unit(at, f);
     if (dk.wanted()) {
 #pragma unroll
       for (int r = 0; r < 2; ++r)
@@ -57,6 +60,8 @@ __global__ void __launch_bounds__(threads)
 #pragma unroll
           for (int e = 0; e < 8; ++e) grad[r][c][e] = w[c][e];
       add_product<W, Planes>(v, transposed, grad);
+      if constexpr (chunks == 1)
+        if (n.unit_k) unit.back(at, f, grad);
 #pragma unroll
       for (int r = 0; r < 2; ++r)
 #pragma unroll

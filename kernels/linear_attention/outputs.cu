@@ -27,6 +27,8 @@ __global__ void __launch_bounds__(threads)
     from.advance();
     from.load(at, i + at.splits, n.Nq, next);
     features<chunks>(n.feature, f);
+    if constexpr (chunks == 1)
+      if (n.unit_q) Unit(at, f);
     float inverse[2];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {

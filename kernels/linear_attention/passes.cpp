@@ -19,6 +19,7 @@ template <class T>
 Sizes sizes_of(const LinearAttentionParams<T>& p) {
   Sizes n{.B = p.B, .H = p.H, .Nq = p.Nq, .Nk = p.Nk, .D = int(p.D)};
   n.feature = p.feature, n.epsilon = p.epsilon;
+  n.unit_q = p.unit_q, n.unit_k = p.unit_k;
   if (n.D == 8 || n.D == 16) n.together = 32 / n.D;
   n.groups = int(ceil_div(n.H, n.together));
   while (n.beside < 4 && n.beside < n.groups) n.beside *= 2;
@@ -40,6 +41,9 @@ bool linear_attention_fits(const LinearAttentionParams<T>& p, std::string* why) 
   };
   if (p.D % 8 != 0 || p.D < 8 || p.D > most_width)
     return refuse(fmt::format("expected heads of 8, 16 … {} channels; got {}", most_width, p.D));
+  if ((p.unit_q || p.unit_k) && p.D > most_unit_width)
+    return refuse(fmt::format("expected heads of at most {} channels for features of length 1; got {}",
+                              most_unit_width, p.D));
   if (p.B < 1 || p.H < 1 || p.Nq < 1 || p.Nk < 1 || p.H > 65535 || sizes_of(p).others() > 65535)
     return refuse("expected tokens, and no more heads in the batch than a grid has places");
   if (!aligned(p.q, p.qs) || !aligned(p.k, p.ks) || !aligned(p.v, p.vs))

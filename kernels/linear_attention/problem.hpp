@@ -17,8 +17,8 @@ using flare::GradOf;
 using flare::Heads;
 
 inline constexpr int warps = 8, threads = 32 * warps, tile = 16;
-/// Channels of the widest head.
-inline constexpr int most_width = 64;
+/// Channels of the widest head, and of the widest whose features a lane's quad has all of.
+inline constexpr int most_width = 64, most_unit_width = 32;
 
 struct Sizes {
   index_t B = 0, H = 0, Nq = 0, Nk = 0;
@@ -27,6 +27,7 @@ struct Sizes {
   int groups = 1;    ///< ⌈H / together⌉
   int beside = 1;    ///< groups of a block: neighbours, which share the lines of a token
   Feature feature = Feature::identity;
+  bool unit_q = false, unit_k = false;
   float epsilon = 0;
 
   /// Numbers of a head's [S|z].

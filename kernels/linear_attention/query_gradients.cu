@@ -39,6 +39,9 @@ __global__ void __launch_bounds__(threads, 1)
     Values<chunks> f, s = {};
     x.values(f);
     features<chunks>(n.feature, f);
+    [[maybe_unused]] Unit unit;
+    if constexpr (chunks == 1)
+      if (n.unit_q) unit = Unit(at, f);
     add_product<W, Planes>(g, mine, s);
     float own[2][8];  // φ(q)/d of the part's channels
 #pragma unroll
@@ -64,6 +67,8 @@ __global__ void __launch_bounds__(threads, 1)
     }
     sums.template add<Planes>(own, g);
     if (!dq.wanted()) continue;
+    if constexpr (chunks == 1)
+      if (n.unit_q) unit.back(at, f, s);
     Values<1> slope;
 #pragma unroll
     for (int r = 0; r < 2; ++r)

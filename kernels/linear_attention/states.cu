@@ -28,6 +28,8 @@ __global__ void __launch_bounds__(threads) states_kernel(Keys<T> p, float* parts
 #pragma unroll
       for (int e = 0; e < 8; ++e) f[r][0][e] = at.of_part(k, r, e);
     features<1>(p.n.feature, f);
+    if constexpr (chunks == 1)
+      if (p.n.unit_k) Unit(at, f);
     float kept_features[2][8];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {

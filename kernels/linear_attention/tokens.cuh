@@ -193,6 +193,43 @@ __device__ void features(Feature map, Values<Chunks>& x, Values<Chunks>& slope) 
   });
 }
 
+/// Features f of length 1, f/(‖f‖ + 10⁻⁶) as unit_vectors() has it, and the way back.
+struct Unit {
+  float inverse[2], ratio[2];  ///< of tokens g and g + 8: 1/(‖f‖ + 10⁻⁶); (‖f‖ + 10⁻⁶)/‖f‖
+
+  Unit() = default;
+  template <class P>
+  __device__ Unit(const P& at, Values<1>& f) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      float square = 0;
+#pragma unroll
+      for (int e = 0; e < 8; ++e) {
+        if (!at.exists[0]) f[r][0][e] = 0;  // features of the zeros beside the head may be others
+        square += f[r][0][e] * f[r][0][e];
+      }
+      square = at.head_sum(square);
+      const float length = sqrtf(fmaxf(square, 1e-30f)) + 1e-6f;
+      inverse[r] = 1 / length, ratio[r] = square > 1e-30f ? length / (length - 1e-6f) : 0;
+#pragma unroll
+      for (int e = 0; e < 8; ++e) f[r][0][e] *= inverse[r];
+    }
+  }
+  /// From a gradient of the unit vectors u to one of f.
+  template <class P>
+  __device__ void back(const P& at, const Values<1>& u, Values<1>& grad) const {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      float along = 0;
+#pragma unroll
+      for (int e = 0; e < 8; ++e) along += grad[r][0][e] * u[r][0][e];
+      along = at.head_sum(along) * ratio[r];
+#pragma unroll
+      for (int e = 0; e < 8; ++e) grad[r][0][e] = (grad[r][0][e] - along * u[r][0][e]) * inverse[r];
+    }
+  }
+};
+
 /// The slopes alone, in place.
 __device__ inline void slopes(Feature map, Values<1>& x) {
   causal::with_feature(map, [&]<Feature m>() {

@@ -10,11 +10,11 @@ namespace {
 struct Case {
   index_t B, H, Nq, Nk, D;
   mixers::FeatureMap map = mixers::FeatureMap::elu;
-  bool hide = false;
+  bool hide = false, unit = false;
 
   std::string text() const {
-    return fmt::format("linear attention B{} H{} Nq{} Nk{} D{} {}{}", B, H, Nq, Nk, D,
-                       mixers::name_of(map), hide ? " hide" : "");
+    return fmt::format("linear attention B{} H{} Nq{} Nk{} D{} {}{}{}", B, H, Nq, Nk, D,
+                       mixers::name_of(map), hide ? " hide" : "", unit ? " unit" : "");
   }
   Tensor<std::uint8_t> keep() const {
     if (!hide) return {};
@@ -36,8 +36,12 @@ Tensor<T> composition(const Case& c, const std::vector<Tensor<T>>& t) {
   const mixers::FeatureMapLayer<compute_t<T>> map(c.map, c.D);
   Tensor<std::uint8_t> keep = c.keep();
   if (keep.defined()) keep = keep.to(t[0].device());
-  const Tensor<T> q = map(nn::split_heads(t[0], c.H)), v = nn::split_heads(t[2], c.H);
-  const Tensor<T> k = nn::hide_padding("test", map(nn::split_heads(t[1], c.H)), keep);
+  const auto features = [&](const Tensor<T>& x) {
+    const Tensor<T> f = map(nn::split_heads(x, c.H));
+    return c.unit ? mixers::unit_vectors(f) : f;
+  };
+  const Tensor<T> q = features(t[0]), v = nn::split_heads(t[2], c.H);
+  const Tensor<T> k = nn::hide_padding("test", features(t[1]), keep);
   const Tensor<T> y = matmul(q, matmul(transpose(k, -1, -2), v));
   const Tensor<T> weight = matmul(q, transpose(sum(k, {2}, true), -1, -2));
   return nn::merge_heads(flr::map(_1 / (_2 + epsilon), y, weight)).contiguous();
@@ -47,6 +51,7 @@ Tensor<T> in_one(const Case& c, const std::vector<Tensor<T>>& t) {
   if (t[0].device().is_cpu() || std::same_as<T, double>) return composition(c, t);
   FusedLinearAttention o{.epsilon = epsilon};
   o.feature = *mixers::fused_feature(c.map);
+  o.unit_q = o.unit_k = c.unit;
   if (c.hide) o.keep = c.keep().to(t[0].device());
   const Tensor<T> y = fused_linear_attention(nn::split_heads(t[0], c.H), nn::split_heads(t[1], c.H),
                                              nn::split_heads(t[2], c.H), o);
@@ -84,6 +89,13 @@ TEST_CASE("cuda linear attention: features") {
   for (const auto map : {identity, relu, relu_squared, silu, elu, sigmoid, tanh, softplus, softsign,
                          exp, gelu})
     check_case({1, 2, 100, 100, 16, map, true});
+}
+
+TEST_CASE("cuda linear attention: features of length 1") {
+  manual_seed(35);
+  for (const index_t D : {8, 16, 24, 32})
+    for (const auto map : {mixers::FeatureMap::identity, mixers::FeatureMap::elu})
+      check_case({2, 3, 130, 100, D, map, true, true});
 }
 
 TEST_CASE("cuda linear attention: gradients add up where q, k and v are one tensor") {

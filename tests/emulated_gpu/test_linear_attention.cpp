@@ -17,6 +17,7 @@ struct Sizes {
   Feature feature = Feature::elu;
   bool hide = false;
   index_t gap = 0;  ///< between the rows of tokens
+  bool unit_q = false, unit_k = false;
   index_t row() const { return H * D + gap; }
   HeadStrides strides(index_t N) const { return {N * row(), D, row()}; }
   std::size_t at(index_t N, index_t b, index_t h, index_t n, index_t c) const {
@@ -47,6 +48,26 @@ struct Reference {
   std::vector<double> y, dq, dk, dv;
 };
 
+/// Features of a token's head, over their length if `unit`.
+std::vector<double> features_of(const Sizes& n, const auto& x, std::size_t at, bool unit) {
+  std::vector<double> f(std::size_t(n.D));
+  double square = 0;
+  for (std::size_t i = 0; i < f.size(); ++i) f[i] = feature(n.feature, float(x[at + i])), square += f[i] * f[i];
+  for (double& v : f) v /= unit ? std::sqrt(square) + 1e-6 : 1;
+  return f;
+}
+/// The gradient of x[at …] from that of its features.
+std::vector<double> back_through(const Sizes& n, const auto& x, std::size_t at, bool unit, std::vector<double> g) {
+  const auto f = features_of(n, x, at, false), u = features_of(n, x, at, true);
+  double square = 0, along = 0;
+  for (std::size_t i = 0; i < g.size(); ++i) square += f[i] * f[i], along += g[i] * u[i];
+  for (std::size_t i = 0; i < g.size(); ++i) {
+    if (unit) g[i] = g[i] / (std::sqrt(square) + 1e-6) - along * f[i] / (square + 1e-6 * std::sqrt(square));
+    g[i] *= slope(n.feature, float(x[at + i]));
+  }
+  return g;
+}
+
 template <class T>
 Reference by_sums(const Call<T>& c) {
   const Sizes& n = c.n;
@@ -63,8 +84,9 @@ Reference by_sums(const Call<T>& c) {
       for (index_t j = 0; j < n.Nk; ++j) {
         if (!kept(j)) continue;
         const std::size_t at = n.at(n.Nk, b, h, j, 0);
+        const auto fk = features_of(n, c.k, at, n.unit_k);
         each([&](std::size_t i) {
-          const double x = feature(n.feature, float(c.k[at + i]));
+          const double x = fk[i];
           z[i] += x;
           each([&](std::size_t d) { S[i * D + d] += x * float(c.v[at + d]); });
         });
@@ -72,13 +94,15 @@ Reference by_sums(const Call<T>& c) {
       for (index_t j = 0; j < n.Nq; ++j) {
         const std::size_t at = n.at(n.Nq, b, h, j, 0);
         double weight = c.epsilon, along = 0;
-        each([&](std::size_t i) { f[i] = feature(n.feature, float(c.q[at + i])), weight += f[i] * z[i]; });
+        f = features_of(n, c.q, at, n.unit_q);
+        each([&](std::size_t i) { weight += f[i] * z[i]; });
         each([&](std::size_t d) {
           double o = 0;
           each([&](std::size_t i) { o += f[i] * S[i * D + d]; });
           out.y[at + d] = o / weight;
           along += o / weight * float(c.dy[at + d]);
         });
+        std::vector<double> grad(D);
         each([&](std::size_t i) {
           double g = -along * z[i];
           each([&](std::size_t d) {
@@ -86,20 +110,26 @@ Reference by_sums(const Call<T>& c) {
             R[i * D + d] += f[i] * float(c.dy[at + d]) / weight;
           });
           w[i] -= f[i] * along / weight;
-          out.dq[at + i] = g / weight * slope(n.feature, float(c.q[at + i]));
+          grad[i] = g / weight;
         });
+        grad = back_through(n, c.q, at, n.unit_q, grad);
+        each([&](std::size_t i) { out.dq[at + i] = grad[i]; });
       }
       for (index_t j = 0; j < n.Nk; ++j) {
         if (!kept(j)) continue;
         const std::size_t at = n.at(n.Nk, b, h, j, 0);
+        const auto fk = features_of(n, c.k, at, n.unit_k);
+        std::vector<double> grad(D);
         each([&](std::size_t i) {
           double g = w[i];
           each([&](std::size_t d) {
             g += R[i * D + d] * float(c.v[at + d]);
-            out.dv[at + d] += feature(n.feature, float(c.k[at + i])) * R[i * D + d];
+            out.dv[at + d] += fk[i] * R[i * D + d];
           });
-          out.dk[at + i] = g * slope(n.feature, float(c.k[at + i]));
+          grad[i] = g;
         });
+        grad = back_through(n, c.k, at, n.unit_k, grad);
+        each([&](std::size_t i) { out.dk[at + i] = grad[i]; });
       }
     }
   return out;
@@ -145,6 +175,7 @@ void check_call(const Sizes& n, double allowed) {
   LinearAttentionParams<T> p;
   p.B = n.B, p.H = n.H, p.Nq = n.Nq, p.Nk = n.Nk, p.D = n.D;
   p.feature = n.feature, p.epsilon = float(c.epsilon);
+  p.unit_q = n.unit_q, p.unit_k = n.unit_k;
   p.q = c.q.data(), p.k = c.k.data(), p.v = c.v.data(), p.y = y.data(), p.state = state.data();
   p.qs = p.ys = n.strides(n.Nq), p.ks = p.vs = n.strides(n.Nk);
   if (n.hide) p.keep = c.keep.data(), p.keep_batch = n.Nk;
@@ -188,6 +219,14 @@ TEST_CASE("emulated linear attention: features") {
   for (int f = 0; f <= int(Feature::gelu); ++f) check_both({1, 2, 40, 40, 16, Feature(f), true});
 }
 
+TEST_CASE("emulated linear attention: features of length 1") {
+  for (const index_t D : {8, 16, 24, 32})
+    for (const Feature f : {Feature::identity, Feature::elu})
+      check_both({1, 3, 33, 50, D, f, true, 0, true, true});
+  check_both({1, 2, 20, 20, 16, Feature::silu, false, 0, true, false});
+  check_both({1, 2, 20, 20, 16, Feature::silu, false, 0, false, true});
+}
+
 TEST_CASE("emulated linear attention: products of tf32 are better than tf32's") {
   set_matmul_precision(MatmulPrecision::tf32);
   check_call<float>({1, 2, 100, 100, 16}, 5e-5);
@@ -202,6 +241,9 @@ TEST_CASE("emulated linear attention: refuses widths and addresses that it canno
   std::string why;
   CHECK(!cuda::linear_attention_fits(p, &why));
   CHECK(why == "expected heads of 8, 16 … 64 channels; got 12");
+  p.D = 40, p.unit_k = true;
+  CHECK(!cuda::linear_attention_fits(p, &why));
+  CHECK(why == "expected heads of at most 32 channels for features of length 1; got 40");
   p.D = 8, p.ks.row = 9;
   CHECK(!cuda::linear_attention_fits(p, &why));
   CHECK(why == "expected rows aligned to 16 bytes");

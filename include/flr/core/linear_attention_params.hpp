@@ -13,6 +13,7 @@ template <class T>
 struct LinearAttentionParams {
   index_t B = 0, H = 0, Nq = 0, Nk = 0, D = 0;
   Feature feature = Feature::identity;
+  bool unit_q = false, unit_k = false;  ///< φ over its length, φ/(‖φ‖ + 10⁻⁶)
   compute_t<T> epsilon = 0;
   const T *q = nullptr, *k = nullptr, *v = nullptr;
   HeadStrides qs, ks, vs;

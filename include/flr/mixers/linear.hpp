@@ -91,9 +91,12 @@ class LinearAttention : public nn::Module<T> {
   Tensor<A> in_one(const Tensor<A>& qkv, nn::QkvLayout layout,
                    const Tensor<std::uint8_t>& keep) const {
     const std::optional<Feature> feature = fused_feature(o_.kernel);
-    if (rotary_ || o_.norm_q || o_.norm_k || !feature) return {};
+    if (rotary_ || !feature) return {};
     const auto [q, k, v] = nn::split_qkv(qkv, o_.heads, layout);
-    if (!o_.causal) return fused_linear_attention(q, k, v, {.feature = *feature, .keep = keep});
+    if (!o_.causal)
+      return fused_linear_attention(
+          q, k, v, {.feature = *feature, .unit_q = o_.norm_q, .unit_k = o_.norm_k, .keep = keep});
+    if (o_.norm_q || o_.norm_k) return {};
     return causal_linear<A>(q, k, v, {.normalize = true, .feature = *feature, .keep = keep});
   }
   template <Floating A>

@@ -17,6 +17,7 @@ namespace flr {
 struct FusedLinearAttention {
   double epsilon = 1e-6;
   Feature feature = Feature::identity;
+  bool unit_q = false, unit_k = false;  ///< features as unit vectors
   Tensor<std::uint8_t> keep = {};  ///< [B or 1,Nk]: keys with 0 take no part; undefined: all do
 };
 
@@ -36,6 +37,7 @@ Tensor<T> fused_linear_attention(const Tensor<T>& q_in, const Tensor<T>& k_in, c
   LinearAttentionParams<T> p;
   p.B = q.size(0), p.H = q.size(1), p.Nq = q.size(2), p.Nk = k.size(2), p.D = q.size(3);
   p.feature = o.feature, p.epsilon = static_cast<C>(o.epsilon);
+  p.unit_q = o.unit_q, p.unit_k = o.unit_k;
   p.q = q.data(), p.k = k.data(), p.v = v.data();
   p.qs = detail::head_strides(q), p.ks = detail::head_strides(k), p.vs = detail::head_strides(v);
   if (!takes_mixer_kernel<T>("linear_attention", table.linear_attention, table.supports_linear_attention, p, [&] {
