@@ -65,7 +65,12 @@ Tensor<T>& Tensor<T>::fill_(T value) {
     if constexpr (Floating<T>) backend<T>(device()).fill(mutable_data(), numel(), value);
     return *this;
   }
-  check(device().is_cpu(), "[fill_] expected a contiguous tensor on {}", device().str());
+  if (!device().is_cpu()) {  // of whole numbers: the table has floating types only
+    check(is_contiguous(), "[fill_] expected a contiguous tensor on {}", device().str());
+    const std::vector<T> host(static_cast<std::size_t>(numel()), value);
+    Storage::copy_bytes(mutable_data(), device(), host.data(), Device::cpu, numel() * index_t{sizeof(T)});
+    return *this;
+  }
   T* dst = mutable_data();
   detail::for_each_offset(shape(), strides(), [&](index_t, index_t offset) { dst[offset] = value; });
   return *this;
