@@ -3,7 +3,7 @@
 //   y = exp(x − max)/Σ, dx = y (dy − Σ y dy);   log: y = x − max − log Σ, dx = dy − eʸ Σ dy.
 //
 // Bound by memory: x is read and y written once. With inner = 1 a row lives in the registers of
-// 4 … 256 lanes (common/rows.cuh), the next one being fetched meanwhile. Otherwise, and for longer
+// 1 … 256 lanes (common/rows.cuh), the next one being fetched meanwhile. Otherwise, and for longer
 // rows, max and sum are found online in one pass and y is written in a second
 // (common/columns.cuh).
 #include "common/columns.cuh"

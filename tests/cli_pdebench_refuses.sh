@@ -106,6 +106,9 @@ refuses "there is no run nobody" --predict own.npz --exp_name nobody
 "$pdebench" "${train[@]}" --exp_name run >out.txt 2>err.txt
 run=out/pdebench/run
 refuses "--epochs cannot be changed" --restart true --exp_name run --epochs 7
+refuses "--precision cannot be changed" --restart true --exp_name run --precision bf16
+"$pdebench" --evaluate true --exp_name run --precision bf16 >out.txt 2>err.txt || complain "$(cat err.txt)"
+grep -q "precision bf16" out.txt || complain "an evaluation ignores --precision: $(cat out.txt)"
 refuses "--test_dataset goes with" "${train[@]}" --test_dataset darcy
 refuses "inputs a point" --predict own.npz --data_x coeff --exp_name run
 refuses "own.npz" --predict own.npz --exp_name run

@@ -219,6 +219,27 @@ TEST_CASE("attention gives gradients of one projection in one memory") {
       CHECK(part.strides() == like.strides());
       CHECK(part.data() - parts[0].data() == like.data() - q.data());
     }
+    // Handed over whole: what the layer in front receives is one memory, though by heads not in its order.
+    auto w = qkv.clone().requires_grad(true);
+    Tensor<float> joint = w.detach().clone();
+    index_t parts_of_memory = 0;
+    record("probe", joint, Inputs(w), [&](Backward& b) {
+      const auto g = b.grad_strided<float>();
+      parts_of_memory = static_cast<index_t>(g.impl().storage.use_count());
+      b.give(0, g);
+    });
+    {
+      const auto [a, c, d] = nn::split_qkv(joint, 4, layout);
+      Tensor<float> y = zeros<float>({1});
+      const auto gradients = detail::joint_gradients(a, c, d);
+      for (const auto& g : gradients) REQUIRE(g.defined());
+      for (std::size_t i = 0; i < 3; ++i) Tensor<float>(gradients[i]).copy_(randn(a.shape()));
+      record("meeting", y, Inputs(a, c, d), [gradients](Backward& b) {
+        for (int i = 0; i < 3; ++i) b.give(i, gradients[static_cast<std::size_t>(i)]);
+      });
+      backward(y);
+      CHECK(parts_of_memory > 3);  // the three of `gradients`, and the whole
+    }
     CHECK(detail::joint_gradients(k, q, v).empty());
     CHECK(detail::joint_gradients(q, k, v.clone()).empty());
   }

@@ -155,12 +155,13 @@ void apply_config(const RunConfig& config, const Flags& flags, const std::string
 }
 
 void apply_given(const Given& given, const Flags& from, const Flags& to, const std::string& run,
-                 const std::filesystem::path& config) {
+                 bool trains, const std::filesystem::path& config) {
   for (std::size_t i = 0; i < from.size(); ++i) {
     if (!given(from[i].name)) continue;
     const auto copy = [&](auto* source) {
       auto* target = std::get<decltype(source)>(to[i].field);
-      check(run.empty() || *source == *target || to[i].keep != Keep::fixed,
+      const bool fixed = to[i].keep == Keep::fixed || (trains && to[i].keep == Keep::for_evaluation);
+      check(run.empty() || *source == *target || !fixed,
             "--{} cannot be changed after the start of a run; {} says what {} was started with",
             from[i].name, config.string(), run);
       *target = *source;

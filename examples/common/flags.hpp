@@ -14,8 +14,8 @@
 
 namespace program {
 
-/// Whether config.yaml keeps a flag, and whether a restart or an evaluation may change it.
-enum class Keep : unsigned char { fixed, free, unsaved };
+/// Whether config.yaml keeps a flag, and whether an evaluation, or a restart too, may change it.
+enum class Keep : unsigned char { fixed, for_evaluation, free, unsaved };
 
 using Field = std::variant<bool*, std::int64_t*, double*, std::string*, std::optional<double>*>;
 
@@ -60,9 +60,10 @@ void apply_config(const flr::train::RunConfig& config, const Flags& flags,
                   const std::string& origin);
 
 /// Copies the given ones of a table `from` to the same table of other options. Where `run` says
-/// which run goes on, another value for a flag that is fixed is refused; `config` is where it
-/// stands.
+/// which run goes on, or with `trains` false is only looked at, another value for a flag that is fixed
+/// is refused; `config` is where it stands.
 void apply_given(const Given& given, const Flags& from, const Flags& to,
-                 const std::string& run = {}, const std::filesystem::path& config = {});
+                 const std::string& run = {}, bool trains = true,
+                 const std::filesystem::path& config = {});
 
 }  // namespace program

@@ -54,9 +54,9 @@ std::optional<ResolvedOptions<O>> resolve_options(int argc, char** argv,
     for (const auto& [key, value] : config.entries()) chosen.add(key);
   }
   apply_given(*given, rules.flags(cli), rules.flags(options), cli.train ? "" : cli.exp_name,
-              stored);
+              cli.restart, stored);
+  settle_precision(options, *given);
   if (cli.train) rules.settle(options, chosen);
-  else settle_precision(options, *given);
   rules.check(options);
   return ResolvedOptions<O>{std::move(options), *given};
 }

@@ -101,8 +101,9 @@ void add_machine_flags(Flags& flags, RunOptions& o) {
           {machine, "precision", &o.precision,
            "fp32; tf32: rounded factors in matrix products, on a GPU; bf16: activations of 16 "
            "bits",
-           free},
-          {machine, "mixed_precision", &o.mixed_precision, "the reference's name of bf16", free},
+           Keep::for_evaluation},
+          {machine, "mixed_precision", &o.mixed_precision, "the reference's name of bf16",
+           Keep::for_evaluation},
           {machine, "no_graph", &o.no_graph, "GPU: no CUDA graphs; slower, with the same bits",
            free},
           {machine, "threads", &o.threads, "0: all; results do not depend on it", free},

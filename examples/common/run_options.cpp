@@ -70,10 +70,11 @@ void check_run_options(const RunOptions& options) {
 
 void settle_precision(RunOptions& o, const Given& given) {
   if (given("precision") && !given("mixed_precision")) o.mixed_precision = false;
+  const bool turned_off = given("mixed_precision") && !o.mixed_precision && !given("precision");
+  if (turned_off && o.precision == "bf16") o.precision = "fp32";
 }
 
 void settle_run_options(RunOptions& o, const Given& given) {
-  settle_precision(o, given);
   if (given("one_cycle_cycle_momentum")) return;
   // A momentum that was asked for is not cycled away; and Muon is not cycled, as in the reference.
   if (o.momentum || o.optimizer == "muon") o.one_cycle_cycle_momentum = false;

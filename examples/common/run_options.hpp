@@ -54,7 +54,8 @@ void add_schedule_flags(Flags& flags, RunOptions& options);
 void add_machine_flags(Flags& flags, RunOptions& options);
 void add_ignored_flags(Flags& flags, RunOptions& options);
 
-/// A precision that was asked for is not overruled by what its other name, --mixed_precision, says.
+/// What was asked for under one of the two names of a precision is not overruled by what stands under
+/// the other in a file or a default.
 void settle_precision(RunOptions& options, const Given& given);
 /// Refuses values outside their range.
 void check_run_options(const RunOptions& options);

@@ -125,7 +125,7 @@ struct Block {
     const index_t h = index_t{b} * walk.n.H + h0 + head;
     return parts + (h * gridDim.x + blockIdx.x) * walk.n.M * width;
   }
-  /// Writes the sums as the block's part.
+  /// Writes the sums as the block's part, or adds them to those of earlier tokens.
   __device__ void write_parts(float* parts) const {
     each_group([&](int head, int i, int row) {
       Sums<D> c;

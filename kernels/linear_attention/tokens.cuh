@@ -209,8 +209,8 @@ struct Unit {
         square += f[r][0][e] * f[r][0][e];
       }
       square = at.head_sum(square);
-      const float length = sqrtf(fmaxf(square, 1e-30f)) + 1e-6f;
-      inverse[r] = 1 / length, ratio[r] = square > 1e-30f ? length / (length - 1e-6f) : 0;
+      const float norm = sqrtf(fmaxf(square, 1e-30f)), length = norm + 1e-6f;
+      inverse[r] = 1 / length, ratio[r] = square > 1e-30f ? length / norm : 0;
 #pragma unroll
       for (int e = 0; e < 8; ++e) f[r][0][e] *= inverse[r];
     }

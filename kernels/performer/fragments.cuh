@@ -55,20 +55,6 @@ struct Left {
   /// Block j of token g + 8r.
   __device__ u32& at(int j, int r) { return a[j / 2][j % 2 * 2 + r]; }
   __device__ u32 at(int j, int r) const { return a[j / 2][j % 2 * 2 + r]; }
-
-  /// ‖x‖² of tokens g and g + 8.
-  __device__ void squares(float (&s)[2]) const {
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      s[r] = 0;
-#pragma unroll
-      for (int j = 0; j < eights<D>; ++j) {
-        const float low = low_bf16(at(j, r)), high = high_bf16(at(j, r));
-        s[r] += low * low + high * high;
-      }
-      s[r] = sum_of_quad(s[r]);
-    }
-  }
 };
 
 /// e = c + x ω'ᵀ of 16 tokens and 8 features; the smaller piece first.

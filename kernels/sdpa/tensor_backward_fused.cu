@@ -17,8 +17,9 @@ namespace flr::cuda::attention::tensor {
 namespace {
 
 constexpr int fused_warps = 8, fused_threads = 32 * fused_warps;
-/// More blocks of a head would leave more parts of dq than is worth one exponential a score.
-constexpr index_t most_blocks = 8;
+/// More blocks of a head would leave more parts of dq than is worth one exponential a score; and what
+/// all heads leave is bounded.
+constexpr index_t most_blocks = 8, most_part_bytes = index_t{256} << 20;
 
 template <int Depth>
 struct FusedTiling {
@@ -236,6 +237,7 @@ bool fused_backward_takes(const SdpaBackwardParams<bf16>& p) {
   index_t blocks = 0;
   with_fused_depth(f, [&]<int Depth>() { blocks = blocks_of<Depth>(f); });
   // Blocks are not cut further: there must be enough of them for the chip, and work for all warps.
+  if (blocks > 1 && blocks * f.B * f.H * f.Nq * f.D * index_t{4} > most_part_bytes) return false;
   return blocks <= most_blocks && f.B * f.H * blocks >= 2 * multiprocessors() && f.Nk >= 256;
 }
 

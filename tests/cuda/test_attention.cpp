@@ -247,14 +247,14 @@ TEST_CASE("cuda sdpa on tensor cores: tails, splits and head dimensions") {
 TEST_CASE("cuda sdpa on tensor cores: gradients in one pass") {
   // Heads for twice the multiprocessors, and 256 keys or more: what makes the backend take it.
   manual_seed(18);
-  check_sdpa({2, 140, 70, 260, 16, 16});
-  check_sdpa({1, 270, 64, 256, 8, 8});
-  check_sdpa({2, 140, 66, 258, 16, 16}, false, true);
-  check_sdpa({2, 140, 70, 260, 16, 16}, false, false, {}, true);
-  check_sdpa({2, 140, 70, 260, 16, 16}, false, false, {}, false, true);
+  check_sdpa({2, 170, 70, 260, 16, 16});
+  check_sdpa({1, 340, 64, 256, 8, 8});
+  check_sdpa({2, 170, 66, 258, 16, 16}, false, true);
+  check_sdpa({2, 170, 70, 260, 16, 16}, false, false, {}, true);
+  check_sdpa({2, 170, 70, 260, 16, 16}, false, false, {}, false, true);
   if (small()) return;
-  check_sdpa({2, 140, 150, 590, 16, 16});  // two blocks of keys
-  check_sdpa({1, 150, 300, 270, 32, 24});
+  check_sdpa({2, 170, 150, 590, 16, 16});  // two blocks of keys
+  check_sdpa({1, 170, 300, 270, 32, 24});
 }
 
 TEST_CASE("cuda sdpa on tensor cores: causal, hidden keys, shared operands") {

@@ -227,6 +227,25 @@ TEST_CASE("emulated linear attention: features of length 1") {
   check_both({1, 2, 20, 20, 16, Feature::silu, false, 0, false, true});
 }
 
+TEST_CASE("emulated linear attention: features next to nothing still have gradients") {
+  // ‖φ‖ = 10⁻¹⁴ vanishes beside the 10⁻⁶ that is added to it.
+  Call<float> c({1, 1, 20, 20, 8, Feature::relu_squared, false, 0, true, true});
+  for (std::size_t i = 0; i < 16; ++i) c.q[i] = c.k[i] = i % 8 == 0 ? 1e-7f : -1.0f;
+  std::vector<float> y(c.q.size()), dq(y), dk(y), dv(y), state(8 * 9);
+  LinearAttentionParams<float> p;
+  p.B = p.H = 1, p.Nq = p.Nk = 20, p.D = 8, p.feature = c.n.feature, p.epsilon = 1e-3f;
+  p.unit_q = p.unit_k = true;
+  p.q = c.q.data(), p.k = c.k.data(), p.v = c.v.data(), p.y = y.data(), p.state = state.data();
+  p.qs = p.ys = p.ks = p.vs = c.n.strides(20);
+  cuda::linear_attention_passes(p);
+  LinearAttentionBackwardParams<float> b;
+  b.f = p, b.dy = c.dy.data(), b.dq = dq.data(), b.dk = dk.data(), b.dv = dv.data();
+  b.dys = b.dqs = b.dks = b.dvs = p.qs;
+  b.dq_mode = b.dk_mode = b.dv_mode = GradMode::overwrite;
+  cuda::linear_attention_backward_passes(b);
+  for (std::size_t i = 0; i < y.size(); ++i) CHECK(std::isfinite(y[i] + dq[i] + dk[i] + dv[i]));
+}
+
 TEST_CASE("emulated linear attention: products of tf32 are better than tf32's") {
   set_matmul_precision(MatmulPrecision::tf32);
   check_call<float>({1, 2, 100, 100, 16}, 5e-5);

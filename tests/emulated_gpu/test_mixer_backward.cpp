@@ -268,7 +268,7 @@ TEST_CASE("mixer backward: many latents, in one launch and in several") {
 TEST_CASE("mixer backward: many latents, and tokens in ranges that leave little in between") {
   const int shared = std::exchange(cuda::max_shared_bytes(), 20 * 1024);
   const index_t carried = std::exchange(cuda::flare::most_carried_bytes, 1);  // a round at a time
-  for (int D : {8, 16}) {
+  for (int D : {8, 16, 32}) {
     check_call({.H = 2, .M = 140, .D = D, .N = 700});
     check_call({.H = 1, .M = 140, .D = D, .N = 700, .mode = GradMode::accumulate});
   }

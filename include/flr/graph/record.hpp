@@ -241,16 +241,21 @@ class Backward {
     return target_in<T>(input, &like.strides());
   }
 
-  /// The same in memory that the caller proposes, of the input's shape and in any layout: taken where
-  /// the gradient has no place yet. Others may have parts of the same memory.
+  /// Whether the gradient of an input, of an operation and in T, has no place yet.
+  template <Floating T>
+  bool has_no_place(int input) {
+    const Edge& edge = node_.inputs()[static_cast<std::size_t>(input)];
+    return edge.node && !edge.node->is_leaf() && !edge.node->gradient(edge.slot) &&
+           !edge.node->loaned(edge.slot) &&
+           edge.node->outputs()[static_cast<std::size_t>(edge.slot)].dtype == dtype_of<T>;
+  }
+  /// The same as target in memory that the caller proposes, of the input's shape and in any layout: taken
+  /// where the gradient has no place yet. Others may have parts of the same memory.
   template <Floating T>
   GradTarget<T> target_in_place(int input, const Tensor<T>& proposed) {
+    if (!has_no_place<T>(input)) return target_in<T>(input, &proposed.strides());
     const Edge& edge = node_.inputs()[static_cast<std::size_t>(input)];
-    if (!edge.node) return {};
     Node& node = *edge.node;
-    const bool taken = !node.is_leaf() && !node.gradient(edge.slot) && !node.loaned(edge.slot) &&
-                       node.outputs()[static_cast<std::size_t>(edge.slot)].dtype == dtype_of<T>;
-    if (!taken) return target_in<T>(input, &proposed.strides());
     node.gradient(edge.slot) = proposed.ptr();
     node.mark_written(edge.slot);
     return {proposed.ptr(), GradMode::overwrite, node, edge.slot};

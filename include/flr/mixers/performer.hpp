@@ -15,7 +15,8 @@ Tensor<T> performer(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v,
                     const Tensor<compute_t<T>>& rows, const FavorOptions& o = {},
                     const Tensor<std::uint8_t>& keep = {}) {
   using C = compute_t<T>;
-  if (!o.legacy) {  // there keys have maxima of their own
+  const bool alike = k.shape() == v.shape() && q.size(0) == k.size(0) && q.size(1) == k.size(1);
+  if (!o.legacy && alike) {  // legacy: keys have maxima of their own
     const double scale = 1 / std::sqrt(static_cast<double>(rows.size(1)));
     const Tensor<T> one = fused_performer(q, k, v, rows,
                                           {.factor = favor_factor(q.size(3), o),
@@ -56,8 +57,8 @@ class Performer : public nn::Module<T> {
     this->add_child("out_proj", out_proj_);
   }
 
-  /// x [B,N,C] → [B,N,C]; `keep` [B or 1,N] hides padding. Features are of float for
-  /// activations in bf16.
+  /// x [B,N,C] → [B,N,C]; `keep` [B or 1,N] hides padding. For activations in bf16 sums are of float, and
+  /// features too where they are stored.
   template <Floating A>
   Tensor<A> operator()(const Tensor<A>& x, const Tensor<std::uint8_t>& keep = {}) const {
     const auto attend = [&]<Floating S>(const std::vector<Tensor<S>>& joint) {

@@ -49,26 +49,26 @@ namespace detail {
 /// shape cut along an axis do: that tensor; else undefined.
 template <Floating T>
 Tensor<T> lying_together(Backward& b, const Shape& shape, int axis, const std::vector<index_t>& extents) {
-  const Shape strides = contiguous_strides(shape);
   Tensor<T> first;
   index_t at = 0;
   for (std::size_t i = 0; i < extents.size(); at += extents[i++]) {
-    if (!b.has_grad(static_cast<int>(i)) || extents[i] == 0) return {};
+    if (!b.has_grad(static_cast<int>(i)) || extents[i] < 2) return {};  // an extent of 1 has no stride
     const Tensor<T> g = b.grad_strided<T>(static_cast<int>(i));
     if (!first.defined()) first = g;
     if (g.impl().storage != first.impl().storage ||
-        g.impl().offset != first.impl().offset + at * strides[axis])
+        g.impl().offset != first.impl().offset + at * first.strides()[axis])
       return {};
     for (int k = 0; k < shape.rank(); ++k)
-      if (g.size(k) > 1 && g.strides()[k] != strides[k]) return {};
+      if (g.size(k) > 1 && g.strides()[k] != first.strides()[k]) return {};
   }
-  return first.defined() ? view_of(first, shape, strides) : first;
+  return first.defined() ? view_of(first, shape, first.strides()) : first;
 }
 
 }  // namespace detail
 
 /// Cuts an axis into parts of the given extents, which must add up to it. Views. Gradients of the parts
-/// that lie together are the gradient of x as they are; others are copied.
+/// that lie together are the gradient of x as they are; others are copied. One node: a backward pass
+/// through any part frees it for all, unless it retains the graph.
 template <Scalar T>
 std::vector<Tensor<T>> split(const Tensor<T>& x, const std::vector<index_t>& extents, int axis) {
   index_t total = 0;

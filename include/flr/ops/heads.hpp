@@ -61,7 +61,9 @@ class HeadTargets {
   template <class P>
   HeadTargets(Backward& b, const char* operation, const Saved<T>& q, const Saved<T>& k,
               const Saved<T>& v, P& p)
-      : joint_(joint_gradients(q.get(operation), k.get(operation), v.get(operation))),
+      : joint_(b.has_no_place<T>(0) && b.has_no_place<T>(1) && b.has_no_place<T>(2)
+                   ? joint_gradients(q.get(operation), k.get(operation), v.get(operation))
+                   : std::vector<Tensor<T>>{}),
         dq_(target(b, 0, q.get(operation))),
         dk_(target(b, 1, k.get(operation))),
         dv_(target(b, 2, v.get(operation))) {

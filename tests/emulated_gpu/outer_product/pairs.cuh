@@ -1,18 +1,7 @@
-// In place of kernels/outer_product/pairs.cuh; and what else of CUDA these kernels use.
+// In place of kernels/outer_product/pairs.cuh.
 #pragma once
 
 #include "common/mma.cuh"
-
-template <class T>
-T __shfl_sync(unsigned, T x, int from) {
-  static_assert(sizeof(T) == 4);
-  std::uint32_t bits;
-  std::memcpy(&bits, &x, 4);
-  const auto all = emulated::Block::current()->exchange(emulated::Instruction::shuffle,
-                                                        emulated::Operands{bits});
-  std::memcpy(&x, &all[std::size_t(from % 32)][0], 4);
-  return x;
-}
 
 namespace flr::cuda::outer_product {
 
