@@ -117,13 +117,21 @@ TEST_CASE("concat, split, gather, flip, roll") {
   }, {a});
   require_gradients([](const Inputs_& x) { return square(split(x[0] * 2, {1, 1, 1}, 1)[1]); }, {a});
   require_gradients([](const Inputs_& x) {
-    const auto twice = x[0] * 2;  // its gradient has a part already
-    return square(split(twice, {1, 2}, -1)[1]) * square(slice(twice, 1, 0, 2));
+    const auto twice = x[0] * 2;
+    const auto parts = split(twice, {1, 2}, -1);
+    const auto later = square(slice(twice, 1, 0, 2));  // so that its gradient has a part already
+    return square(parts[1]) * later;
+  }, {a});
+  require_gradients([](const Inputs_& x) {
+    const auto twice = x[0] * 2;
+    const auto parts = split(twice, {1, 2}, -1);
+    const auto later = square(slice(twice, 1, 0, 2));
+    return square(parts[1]) * later * square(parts[0]);
   }, {a});
   for (const auto layout : {nn::QkvLayout::by_projection, nn::QkvLayout::by_head})
     require_gradients([&](const Inputs_& x) {
       const auto [q, k, v] = nn::split_qkv(x[0] * 2, 2, layout);
-      return sdpa(q, k, v);
+      return sdpa(q, k, v) * sdpa(q, k, v, {.scale = 0.3});  // both give gradients to q, k and v
     }, {noise({2, 3, 12})});
   const auto index = from_vector<index_t>({2, 0, 0, 1, 1, 1}, {2, 3});
   require_gradients([&](const Inputs_& x) { return square(gather(x[0], 1, index)); }, {a});

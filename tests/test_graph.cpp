@@ -208,6 +208,25 @@ TEST_CASE("gradients of parts that lie in one memory are that memory") {
   }
 }
 
+TEST_CASE("gradients of parts that lie in one memory in another way are put where they belong") {
+  const auto memory = reshape(from_vector<double>({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}), {2, 6});
+  const auto turned = transpose(reshape(memory, {6, 2}), 0, 1);  // [2,6] too
+  using Two = std::pair<Tensor<double>, Tensor<double>>;
+  for (const auto& [first, second] :
+       {Two{slice(memory, 1, 3, 6), slice(memory, 1, 0, 3)},    // exchanged
+        Two{slice(memory, 1, 0, 3), slice(memory, 1, 0, 3)},    // twice the same
+        Two{slice(memory, 1, 0, 2), slice(turned, 1, 1, 5)}}) {  // the second in other steps
+    auto w = ones<double>({2, 6}).requires_grad(true);
+    const auto parts = split(w * 1, {first.size(1), second.size(1)}, 1);
+    auto y = zeros<double>({1});
+    record("meeting", y, Inputs(parts[0], parts[1]), [first, second](Backward& b) {
+      b.give(0, first), b.give(1, second);
+    });
+    backward(y);
+    CHECK(w.grad().to_vector() == concat<double>({first, second}, 1).to_vector());
+  }
+}
+
 TEST_CASE("attention gives gradients of one projection in one memory") {
   const auto qkv = randn({2, 5, 24});
   for (const auto layout : {nn::QkvLayout::by_projection, nn::QkvLayout::by_head}) {

@@ -100,7 +100,7 @@ void add_machine_flags(Flags& flags, RunOptions& o) {
           {machine, "device", &o.device, "cpu or cuda", free},
           {machine, "precision", &o.precision,
            "fp32; tf32: rounded factors in matrix products, on a GPU; bf16: activations of 16 "
-           "bits",
+           "bits; an evaluation may take another",
            Keep::for_evaluation},
           {machine, "mixed_precision", &o.mixed_precision, "the reference's name of bf16",
            Keep::for_evaluation},

@@ -38,6 +38,7 @@ bool performer_fits(const PerformerParams<bf16>& f, std::string* why) {
     return refuse(fmt::format("expected heads of 8, 16, 32 or 64 channels; got {}", f.D));
   if (f.R < 16 || f.R % 16 != 0 || f.R > most_features)
     return refuse(fmt::format("expected 16, 32 … {} features; got {}", most_features, f.R));
+  if (!(f.scale > 0)) return refuse("expected features with a positive scale");
   if (f.B < 1 || f.H < 1 || f.Nq < 1 || f.Nk < 1 || f.B * f.H > most_heads)
     return refuse(fmt::format("expected tokens, and at most {} heads in the batch", most_heads));
   if (!aligned(f.q, f.qs) || !aligned(f.k, f.ks) || !aligned(f.v, f.vs))

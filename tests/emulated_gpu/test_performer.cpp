@@ -273,6 +273,9 @@ TEST_CASE("emulated performer: refuses what it has no kernel or no room for") {
   other = p, other.R = 24;
   CHECK(refuses(other));
   CHECK(why == "expected 16, 32 … 512 features; got 24");
+  other = p, other.scale = 0;
+  CHECK(refuses(other));
+  CHECK(why == "expected features with a positive scale");
   other = p, other.qs.row = 17;
   CHECK(refuses(other));
   CHECK(why == "expected rows aligned to 4 bytes");

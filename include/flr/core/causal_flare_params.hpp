@@ -27,13 +27,8 @@ struct CausalFlareParams {
 /// Gradients of CausalFlareParams for tokens that follow no others; `f` repeats the forward call
 /// (its y is not read). dq is summed over the batch where its batch stride is 0.
 template <class T>
-struct CausalFlareBackwardParams {
+struct CausalFlareBackwardParams : HeadGradients<T> {
   CausalFlareParams<T> f;
-  const T* dy = nullptr;
-  HeadStrides dys;
-  T *dq = nullptr, *dk = nullptr, *dv = nullptr;
-  HeadStrides dqs, dks, dvs;
-  GradMode dq_mode = GradMode::ignore, dk_mode = GradMode::ignore, dv_mode = GradMode::ignore;
 };
 
 }  // namespace flr

@@ -27,13 +27,8 @@ struct CausalLinearParams {
 
 /// Gradients of CausalLinearParams; `f` repeats the forward call, with y and d filled in.
 template <class T>
-struct CausalLinearBackwardParams {
+struct CausalLinearBackwardParams : HeadGradients<T> {
   CausalLinearParams<T> f;
-  const T* dy = nullptr;
-  HeadStrides dys;
-  T *dq = nullptr, *dk = nullptr, *dv = nullptr;
-  HeadStrides dqs, dks, dvs;
-  GradMode dq_mode = GradMode::ignore, dk_mode = GradMode::ignore, dv_mode = GradMode::ignore;
 };
 
 }  // namespace flr

@@ -27,13 +27,8 @@ struct LinearAttentionParams {
 /// Gradients of LinearAttentionParams; `f` repeats the forward call, with `state` filled in (its y is
 /// not read).
 template <class T>
-struct LinearAttentionBackwardParams {
+struct LinearAttentionBackwardParams : HeadGradients<T> {
   LinearAttentionParams<T> f;
-  const T* dy = nullptr;
-  HeadStrides dys;
-  T *dq = nullptr, *dk = nullptr, *dv = nullptr;
-  HeadStrides dqs, dks, dvs;
-  GradMode dq_mode = GradMode::ignore, dk_mode = GradMode::ignore, dv_mode = GradMode::ignore;
 };
 
 }  // namespace flr

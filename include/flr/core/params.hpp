@@ -164,6 +164,17 @@ struct HeadStrides {
   index_t batch = 0, head = 0, row = 0;
 };
 
+/// The gradient of a mixer's result, given, and those of its heads q, k and v, each wanted as its mode
+/// says.
+template <class T>
+struct HeadGradients {
+  const T* dy = nullptr;
+  HeadStrides dys;
+  T *dq = nullptr, *dk = nullptr, *dv = nullptr;
+  HeadStrides dqs, dks, dvs;
+  GradMode dq_mode = GradMode::ignore, dk_mode = GradMode::ignore, dv_mode = GradMode::ignore;
+};
+
 /// y = softmax(scale · q kᵀ + bias, masked) v for [B,H,Nq,D] × [B,H,Nk,D] × [B,H,Nk,Dv]; the last
 /// axis of q, k, v, o is contiguous; a batch or head stride of 0 broadcasts (q, k and v alike).
 /// Causal: key j is visible to query i when j ≤ i + (Nk − Nq). keep[b,j] = 0 hides key j.

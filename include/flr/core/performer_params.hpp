@@ -33,13 +33,8 @@ struct PerformerParams {
 /// Gradients of PerformerParams; `f` repeats the forward call, with what it received filled in (its y
 /// is not read). The maximum's own gradient goes to the exponent that `attained` names.
 template <class T>
-struct PerformerBackwardParams {
+struct PerformerBackwardParams : HeadGradients<T> {
   PerformerParams<T> f;
-  const T* dy = nullptr;
-  HeadStrides dys;
-  T *dq = nullptr, *dk = nullptr, *dv = nullptr;
-  HeadStrides dqs, dks, dvs;
-  GradMode dq_mode = GradMode::ignore, dk_mode = GradMode::ignore, dv_mode = GradMode::ignore;
 };
 
 }  // namespace flr

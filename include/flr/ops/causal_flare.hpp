@@ -78,8 +78,7 @@ Tensor<T> fused_causal_flare(const Tensor<T>& q_in, const Tensor<T>& k_in, const
     record("causal_flare", y, Inputs(q, k, v),
            [f = p, q = save(q), k = save(k), v = save(v), keep = o.keep](Backward& b) {
              for (const Saved<T>* t : {&q, &k, &v}) t->get("causal_flare");
-             Tensor<T> dy = b.grad_strided<T>();
-             if (dy.strides()[3] != 1 && dy.size(3) != 1) dy = dy.clone();
+             const Tensor<T> dy = detail::readable_gradient<T>(b);
              CausalFlareBackwardParams<T> p;
              p.f = f, p.dy = dy.data(), p.dys = detail::head_strides(dy);
              const detail::HeadTargets<T> targets(b, "causal_flare", q, k, v, p);

@@ -60,8 +60,7 @@ Tensor<T> causal_linear(const Tensor<T>& q_in, const Tensor<T>& k_in, const Tens
            [f = p, q = save(q), k = save(k), v = save(v), y = save(y), d = save(d),
             keep = o.keep](Backward& b) {
              for (const Saved<T>* t : {&q, &k, &v, &y}) t->get("causal_linear");
-             Tensor<T> dy = b.grad_strided<T>();
-             if (dy.strides()[3] != 1 && dy.size(3) != 1) dy = dy.clone();
+             const Tensor<T> dy = detail::readable_gradient<T>(b);
              CausalLinearBackwardParams<T> p;
              p.f = f, p.dy = dy.data(), p.dys = detail::head_strides(dy);
              const detail::HeadTargets<T> targets(b, "causal_linear", q, k, v, p);

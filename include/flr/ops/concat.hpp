@@ -99,7 +99,7 @@ std::vector<Tensor<T>> split(const Tensor<T>& x, const std::vector<index_t>& ext
                for (std::size_t i = 0; i < extents.size(); at += extents[i++]) {
                  if (!b.has_grad(static_cast<int>(i))) continue;
                  Tensor<T> part = slice(dx.tensor(), a, at, at + extents[i]);
-                 detail::put_in_place(part, b.grad_strided<T>(static_cast<int>(i)), !all || dx.accumulate());
+                 detail::put_in_place(part, b.grad_strided<T>(static_cast<int>(i)), dx.accumulate());
                }
              });
   }

@@ -20,6 +20,18 @@ Tensor<T> readable_heads(const Tensor<T>& x) {
   return x.strides()[3] == 1 || x.size(3) == 1 ? x : contiguous(x);
 }
 
+/// The gradient of heads as kernels read it: the last axis contiguous, rows at multiples of `bytes`.
+template <Floating T>
+Tensor<T> readable_gradient(Backward& b, index_t bytes = sizeof(T)) {
+  Tensor<T> dy = b.grad_strided<T>();
+  const Shape& s = dy.strides();
+  const index_t whole = bytes / index_t{sizeof(T)};
+  const bool contiguous = s[3] == 1 || dy.size(3) == 1;
+  const bool aligned = s[0] % whole == 0 && s[1] % whole == 0 && s[2] % whole == 0 &&
+                       reinterpret_cast<std::uintptr_t>(dy.data()) % static_cast<std::uintptr_t>(bytes) == 0;
+  return contiguous && aligned ? dy : dy.clone();
+}
+
 /// The key mask [B or 1, keys] as a call's parameters hold it; undefined: all keys take part.
 template <class P>
 void bind_keep(const char* operation, P& p, const Tensor<std::uint8_t>& keep, index_t keys) {

@@ -4,8 +4,8 @@
 //   S = Σ_j κ_j φ(k_j) v_jᵀ,   z = Σ_j κ_j φ(k_j),   d_i = φ(q_i)·z + ε,   y_i = Sᵀφ(q_i) / d_i
 //   with e_i = −(dy_i·y_i)/d_i,   R = Σ_i φ(q_i) dy_iᵀ/d_i,   w = Σ_i e_i φ(q_i)
 //   dφ(q_i) = S dy_i/d_i + e_i z,   dφ(k_j) = κ_j (R v_j + w),   dv_j = κ_j Rᵀφ(k_j)
-// The definition in operations that every backend has is linear_attention of mixers/linear.hpp. Saves
-// q, k, v, S and z; features are computed again.
+// φ may be of length 1, φ/(‖φ‖ + 10⁻⁶). The definition in operations that every backend has is
+// linear_attention of mixers/linear.hpp. Saves q, k, v, S and z; features are computed again.
 #pragma once
 
 #include "flr/core/mixer_choice.hpp"
@@ -56,12 +56,7 @@ Tensor<T> fused_linear_attention(const Tensor<T>& q_in, const Tensor<T>& k_in, c
            [f = p, q = save(q), k = save(k), v = save(v), state = save(state),
             keep = o.keep](Backward& b) {
              for (const Saved<T>* t : {&q, &k, &v}) t->get("linear_attention");
-             Tensor<T> dy = b.grad_strided<T>();
-             const Shape& s = dy.strides();
-             constexpr index_t whole = 16 / index_t{sizeof(T)};
-             if (s[3] != 1 || s[0] % whole || s[1] % whole || s[2] % whole ||
-                 reinterpret_cast<std::uintptr_t>(dy.data()) % 16)
-               dy = dy.clone();
+             const Tensor<T> dy = detail::readable_gradient<T>(b, 16);
              LinearAttentionBackwardParams<T> p;
              p.f = f, p.dy = dy.data(), p.dys = detail::head_strides(dy);
              const detail::HeadTargets<T> targets(b, "linear_attention", q, k, v, p);

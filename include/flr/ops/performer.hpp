@@ -64,11 +64,7 @@ Tensor<T> fused_performer(const Tensor<T>& q_in, const Tensor<T>& k_in, const Te
             norms = save(norms), maximum = save(maximum), attained = save(attained), keep = o.keep](Backward& b) {
              for (const Saved<T>* t : {&q, &k, &v}) t->get("performer");
              rows.get("performer");
-             Tensor<T> dy = b.grad_strided<T>();
-             const Shape& s = dy.strides();
-             if (s[3] != 1 || s[0] % 2 || s[1] % 2 || s[2] % 2 ||
-                 reinterpret_cast<std::uintptr_t>(dy.data()) % (2 * sizeof(T)))
-               dy = dy.clone();
+             const Tensor<T> dy = detail::readable_gradient<T>(b, 2 * sizeof(T));
              PerformerBackwardParams<T> p;
              p.f = f, p.dy = dy.data(), p.dys = detail::head_strides(dy);
              const detail::HeadTargets<T> targets(b, "performer", q, k, v, p);

@@ -106,8 +106,7 @@ Tensor<T> sdpa(const Tensor<T>& q_in, const Tensor<T>& k_in, const Tensor<T>& v_
            [f = p, q = save(q), k = save(k), v = save(v), bias = save(bias), keep, y = save(y),
             lse = save(lse)](Backward& b) {
              for (const Saved<T>* t : {&q, &k, &v, &bias, &y}) t->get("sdpa");
-             Tensor<T> dy = b.grad_strided<T>();
-             if (dy.strides()[3] != 1 && dy.size(3) != 1) dy = dy.clone();
+             const Tensor<T> dy = detail::readable_gradient<T>(b);
              SdpaBackwardParams<T> p;
              p.f = f;
              p.dout = dy.data();
