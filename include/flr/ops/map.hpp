@@ -76,7 +76,8 @@ MapParams map_params(const Shape& shape, const std::array<Tensor<T>, N>& x) {
   return p;
 }
 
-/// Backward of one map: every wanted gradient in one pass, then the sums over broadcast axes.
+/// Backward of one map: every wanted gradient in one pass, then the sums over broadcast axes. Where a
+/// derivative is 1, as in x + y, dy itself is the gradient: nothing is computed or copied.
 template <Floating T, std::size_t N, class F, std::size_t... I>
 void map_backward(Backward& b, const F& f, const std::array<Tensor<T>, N>& x, const Shape& shape,
                   std::index_sequence<I...>) {
@@ -84,6 +85,8 @@ void map_backward(Backward& b, const F& f, const std::array<Tensor<T>, N>& x, co
   const auto gradients = std::tuple{formula::call<Binary::mul>(
       formula::derivative<static_cast<int>(I) + 1>(f), formula::Arg<G>{})...};
   using Set = FormulaSet<compute_t<T>, std::remove_cvref_t<decltype(std::get<I>(gradients))>...>;
+  constexpr std::array<bool, N> passes{
+      std::same_as<std::remove_cvref_t<decltype(std::get<I>(gradients))>, formula::Arg<G>>...};
 
   std::array<Tensor<T>, N + 1> in;
   for (std::size_t i = 0; i < N; ++i) in[i] = x[i];
@@ -93,10 +96,17 @@ void map_backward(Backward& b, const F& f, const std::array<Tensor<T>, N>& x, co
   p.formula = &gradients;
   p.table = &Set::table;
 
-  std::array<GradTarget<T>, N> targets{b.target<T>(static_cast<int>(I))...};
+  const auto given = [&](std::size_t i) { return passes[i] && x[i].shape() == shape; };
+  std::array<GradTarget<T>, N> targets{given(I) ? GradTarget<T>() : b.target<T>(static_cast<int>(I))...};
   std::array<Tensor<T>, N> full;  // gradients that still have to be summed
+  bool computes = false;
   for (std::size_t i = 0; i < N; ++i) {
     if (!targets[i].wanted()) continue;
+    if (passes[i]) {
+      full[i] = in[N];
+      continue;
+    }
+    computes = true;
     if (targets[i].tensor().shape() == shape) {
       p.out[i] = targets[i].data();
       p.accumulate[i] = targets[i].accumulate();
@@ -105,9 +115,12 @@ void map_backward(Backward& b, const F& f, const std::array<Tensor<T>, N>& x, co
       p.out[i] = full[i].mutable_data();
     }
   }
-  backend<T>(x[0].device()).map(p);
+  if (computes) backend<T>(x[0].device()).map(p);
   for (std::size_t i = 0; i < N; ++i)
     if (full[i].defined()) sum_to(full[i], targets[i]);
+  // Last: an input may be there twice, and one of its places is written only now.
+  for (std::size_t i = 0; i < N; ++i)
+    if (given(i)) b.give(static_cast<int>(i), in[N]);
 }
 
 }  // namespace detail
