@@ -169,6 +169,52 @@ void layers(bench::Report& report, index_t width) {
               [&] { gpu.residual_mlp_backward(q); });
 }
 
+/// The transformer's feed-forward layer as Long Range Arena has it, and as two dense layers.
+void feed_forward_layer(bench::Report& report) {
+  const Backend<bf16>& gpu = backend<bf16>(Device::cuda);
+  constexpr index_t rows = 64000, channels = 128, hidden = 512;
+  const std::string shape = fmt::format("bf16 {}x{} hidden {}", rows, channels, hidden);
+  const auto work = [](double moved, double products) {
+    bench::Work w = values<bf16>(moved * double(rows * channels));
+    w.flops = products * 2 * double(rows) * double(channels * hidden);
+    w.flops_per_s = bench::flops_per_second<bf16>();
+    return w;
+  };
+  auto x = bench::normal<bf16>({rows, channels}), dy = bench::normal<bf16>({rows, channels});
+  auto w1 = bench::normal<bf16>({hidden, channels}), b1 = bench::normal<bf16>({hidden});
+  auto w2 = bench::normal<bf16>({channels, hidden}), b2 = bench::normal<bf16>({channels});
+  auto y = room<bf16>({rows, channels}), dx = room<bf16>({rows, channels});
+  auto dw1 = room<float>({hidden, channels}), db1 = room<float>({hidden});
+  auto dw2 = room<float>({channels, hidden}), db2 = room<float>({channels});
+  auto pre = room<bf16>({rows, hidden}), act = room<bf16>({rows, hidden}), da = room<bf16>({rows, hidden});
+  constexpr GradMode write = GradMode::overwrite;
+
+  FeedForwardBackwardParams<bf16> q;
+  q.f = {rows, channels, hidden, Activation::gelu, x.data(), w1.data(), b1.data(), w2.data(), b2.data(),
+         y.mutable_data()};
+  q.dy = dy.data(), q.dx = dx.mutable_data(), q.dx_mode = write;
+  q.dw1 = dw1.mutable_data(), q.db1 = db1.mutable_data(), q.dw1_mode = q.db1_mode = write;
+  q.dw2 = dw2.mutable_data(), q.db2 = db2.mutable_data(), q.dw2_mode = q.db2_mode = write;
+  report.time("feed_forward", shape, work(2, 2), [&] { gpu.feed_forward(q.f); });
+  report.time("feed_forward_bwd", shape, work(3, 5), [&] { gpu.feed_forward_backward(q); });
+
+  const auto forward = [&] {
+    gpu.linear({rows, channels, hidden, x.data(), w1.data(), b1.data(), Activation::gelu,
+                act.mutable_data(), pre.mutable_data()});
+    gpu.linear({rows, hidden, channels, act.data(), w2.data(), b2.data(), Activation::identity,
+                y.mutable_data(), nullptr});
+  };
+  report.time("two_linears", shape, work(2, 2), forward);
+  report.time("two_linears_bwd", shape, work(3, 5), [&] {
+    gpu.linear_backward({rows, hidden, channels, act.data(), w2.data(), nullptr, dy.data(),
+                         Activation::identity, da.mutable_data(), dw2.mutable_data(),
+                         db2.mutable_data(), write, write, write});
+    gpu.linear_backward({rows, channels, hidden, x.data(), w1.data(), pre.data(), da.data(),
+                         Activation::gelu, dx.mutable_data(), dw1.mutable_data(),
+                         db1.mutable_data(), write, write, write});
+  });
+}
+
 void optimizer(bench::Report& report) {
   const Backend<float>& gpu = backend<float>(Device::cuda);
   const index_t n = index_t{1} << 26;
@@ -208,6 +254,7 @@ int main(int argc, char** argv) {
     memory_copy(report);
     all<bf16>(report);
     all<float>(report);
+    feed_forward_layer(report);
     optimizer(report);
   });
 }

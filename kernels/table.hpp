@@ -16,6 +16,9 @@ template <class T> void linear_backward(const LinearBackwardParams<T>&);
 template <class T> void residual_mlp(const ResidualMlpParams<T>&);                      // residual_mlp.cu
 template <class T> void residual_mlp_backward(const ResidualMlpBackwardParams<T>&);
 template <class T> bool supports_residual_mlp(const ResidualMlpParams<T>&, std::string* why);
+template <class T> bool supports_feed_forward(const FeedForwardParams<T>&, std::string* why);  // feed_forward/
+template <class T> void feed_forward(const FeedForwardParams<T>&);
+template <class T> void feed_forward_backward(const FeedForwardBackwardParams<T>&);
 template <class T> void norm(const NormParams<T>&);                                     // norm.cu
 template <class T> void norm_backward(const NormBackwardParams<T>&);
 template <class T> void softmax(const SoftmaxParams<T>&);                               // softmax.cu

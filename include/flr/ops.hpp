@@ -12,6 +12,7 @@
 #include "flr/ops/elementwise.hpp"
 #include "flr/ops/embedding.hpp"
 #include "flr/ops/favor.hpp"
+#include "flr/ops/feed_forward.hpp"
 #include "flr/ops/flare.hpp"
 #include "flr/ops/gather.hpp"
 #include "flr/ops/instances.hpp"

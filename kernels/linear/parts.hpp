@@ -39,4 +39,9 @@ void thin_sums(index_t rows, index_t terms, index_t cols, const T* narrow_values
 template <class C>
 void sum_parts(index_t parts, index_t n, const C* partials, C* y, index_t cols, bool accumulate);
 
+/// dw[out,in] (+)= dpᵀ x for dp [rows,out] and x [rows,in].
+template <class T>
+void weight_gradient(index_t rows, index_t in, index_t out, const T* dp, const T* x,
+                     compute_t<T>* dw, bool accumulate);
+
 }  // namespace flr::cuda::dense

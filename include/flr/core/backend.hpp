@@ -8,6 +8,7 @@
 #include "flr/core/causal_linear_params.hpp"
 #include "flr/core/device.hpp"
 #include "flr/core/favor_params.hpp"
+#include "flr/core/feed_forward_params.hpp"
 #include "flr/core/linear_attention_params.hpp"
 #include "flr/core/map_params.hpp"
 #include "flr/core/outer_params.hpp"
@@ -34,6 +35,10 @@ struct Backend {
   /// Whether residual_mlp_backward wants the pre-activations that forward stores; if not, it makes
   /// them again from x.
   bool mlp_saves_pre = false;
+  /// The transformer's feed-forward layer; null where a backend has none, and may decline.
+  bool (*supports_feed_forward)(const FeedForwardParams<T>&, std::string* why) = nullptr;
+  void (*feed_forward)(const FeedForwardParams<T>&) = nullptr;
+  void (*feed_forward_backward)(const FeedForwardBackwardParams<T>&) = nullptr;
   void (*norm)(const NormParams<T>&);
   void (*norm_backward)(const NormBackwardParams<T>&);
   void (*softmax)(const SoftmaxParams<T>&);

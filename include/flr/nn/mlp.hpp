@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flr/nn/linear.hpp"
+#include "flr/ops/feed_forward.hpp"
 
 namespace flr::nn {
 
@@ -19,6 +20,9 @@ class MLP : public Module<T> {
   template <Floating A>
   Tensor<A> operator()(const Tensor<A>& x) const {
     const auto run = [this](const Tensor<A>& t) {
+      if (drop_ == 0 || !this->training())
+        return feed_forward(t, fc1.template weight_as<A>(), fc1.template bias_as<A>(),
+                            fc2.template weight_as<A>(), fc2.template bias_as<A>(), act_);
       return fc2(dropout(fc1(t, act_), drop_, this->training()));
     };
     return this->recomputes_mlps() ? recompute(run, x) : run(x);

@@ -1,0 +1,162 @@
+// kernels/feed_forward as it stands there, on emulated warps, against the formulas in double. The
+// gradients of the weights are products of what the backward kernel leaves, and not here.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <random>
+
+#include "feed_forward/problem.hpp"
+
+namespace {
+
+using namespace flr;
+namespace kernels = cuda::feed_forward;
+using Doubles = std::vector<double>;
+
+constexpr double pi = 3.14159265358979323846;
+
+struct Case {
+  index_t rows, channels, hidden;
+  Activation act = Activation::gelu;
+};
+
+double activate(Activation act, double x) {
+  if (act == Activation::relu) return x > 0 ? x : 0;
+  if (act == Activation::gelu) return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
+  return 0.5 * x * (1 + std::tanh(std::sqrt(2 / pi) * (x + 0.044715 * x * x * x)));
+}
+/// By a difference: nothing of the kernels' formulas.
+double slope(Activation act, double x) {
+  const double h = 1e-5;
+  return (activate(act, x + h) - activate(act, x - h)) / (2 * h);
+}
+
+/// ‖got − expected‖ / ‖expected‖; numbers that are none never pass.
+struct Error {
+  double difference = 0, expected = 0;
+  void add(double got, double want) {
+    difference += (got - want) * (got - want), expected += want * want;
+  }
+  bool below(double bound) const { return std::sqrt(difference) <= bound * std::sqrt(expected); }
+};
+
+constexpr float untouched = 2;
+constexpr std::size_t guard = 8;  ///< numbers behind a result that must stay as they are
+
+class Problem {
+ public:
+  explicit Problem(const Case& sizes) : c(sizes) {
+    std::mt19937 random(3);
+    std::normal_distribution<float> normal;
+    const auto draw = [&](index_t n, double size) {
+      std::vector<bf16> values;
+      for (index_t i = 0; i < n; ++i) values.emplace_back(float(size) * normal(random));
+      return values;
+    };
+    x = draw(c.rows * c.channels, 1), dy = draw(c.rows * c.channels, 1);
+    w1 = draw(c.hidden * c.channels, 1.5 / std::sqrt(double(c.channels))), b1 = draw(c.hidden, 0.5);
+    w2 = draw(c.channels * c.hidden, 1 / std::sqrt(double(c.hidden))), b2 = draw(c.channels, 0.5);
+  }
+
+  void check_forward() const {
+    std::vector<bf16> y(x.size() + guard, bf16(untouched));
+    FeedForwardParams<bf16> p = params();
+    p.y = y.data();
+    kernels::forward(p);
+    Error error;
+    for (index_t i = 0; i < c.rows; ++i) {
+      const Doubles h = hidden(i);
+      for (index_t o = 0; o < c.channels; ++o) {
+        double sum = b2[at(o)];
+        for (index_t u = 0; u < c.hidden; ++u) sum += double(w2[at(o * c.hidden + u)]) * activate(c.act, h[at(u)]);
+        error.add(y[at(i * c.channels + o)], sum);
+      }
+    }
+    CHECK(error.below(4e-3));
+    check_guard(y);
+  }
+
+  /// Rows from `first` on.
+  void check_backward(index_t first) const {
+    const index_t rows = c.rows - first, blocks = kernels::backward_blocks(params(), rows);
+    std::vector<bf16> a(at(rows * c.hidden) + guard, bf16(untouched)), dp = a;
+    std::vector<float> sums(at(blocks * c.hidden) + guard, untouched);
+    FeedForwardBackwardParams<bf16> p;
+    p.f = params(), p.dy = dy.data();
+    kernels::backward(p, first, rows, {a.data(), dp.data(), sums.data()});
+
+    Error of_a, of_dp, of_sums;
+    Doubles bias(at(c.hidden));
+    for (index_t i = first; i < c.rows; ++i) {
+      const Doubles h = hidden(i);
+      for (index_t u = 0; u < c.hidden; ++u) {
+        double sum = 0;
+        for (index_t o = 0; o < c.channels; ++o)
+          sum += double(w2[at(o * c.hidden + u)]) * double(dy[at(i * c.channels + o)]);
+        sum *= slope(c.act, h[at(u)]);
+        bias[at(u)] += sum;
+        of_a.add(a[at((i - first) * c.hidden + u)], activate(c.act, h[at(u)]));
+        of_dp.add(dp[at((i - first) * c.hidden + u)], sum);
+      }
+    }
+    for (index_t u = 0; u < c.hidden; ++u) {
+      double sum = 0;
+      for (index_t b = 0; b < blocks; ++b) sum += double(sums[at(b * c.hidden + u)]);
+      of_sums.add(sum, bias[at(u)]);
+    }
+    CHECK(of_a.below(3e-3));
+    CHECK(of_dp.below(3e-3));
+    CHECK(of_sums.below(1e-4));
+    check_guard(a), check_guard(dp), check_guard(sums);
+  }
+
+ private:
+  static std::size_t at(index_t i) { return static_cast<std::size_t>(i); }
+
+  template <class T>
+  static void check_guard(const std::vector<T>& values) {
+    for (std::size_t i = values.size() - guard; i < values.size(); ++i) CHECK(float(values[i]) == untouched);
+  }
+
+  FeedForwardParams<bf16> params() const {
+    FeedForwardParams<bf16> p;
+    p.rows = c.rows, p.channels = c.channels, p.hidden = c.hidden, p.act = c.act;
+    p.x = x.data(), p.w1 = w1.data(), p.b1 = b1.data(), p.w2 = w2.data(), p.b2 = b2.data();
+    return p;
+  }
+
+  Doubles hidden(index_t row) const {
+    Doubles h(at(c.hidden));
+    for (index_t u = 0; u < c.hidden; ++u) {
+      h[at(u)] = b1[at(u)];
+      for (index_t k = 0; k < c.channels; ++k)
+        h[at(u)] += double(w1[at(u * c.channels + k)]) * double(x[at(row * c.channels + k)]);
+    }
+    return h;
+  }
+
+  Case c;
+  std::vector<bf16> x, dy, w1, b1, w2, b2;
+};
+
+}  // namespace
+
+TEST_CASE("feed-forward layer on emulated warps") {
+  using enum Activation;
+  // One warp's rows and part of them, more than a block's; one chunk of hidden units and several.
+  for (const Case& c : {Case{16, 64, 64}, Case{5, 64, 192}, Case{301, 64, 128}, Case{40, 128, 128},
+                        Case{70, 64, 64, gelu_tanh}, Case{33, 128, 64, relu}}) {
+    CAPTURE(c.rows);
+    CAPTURE(c.channels);
+    CAPTURE(c.hidden);
+    const Problem problem(c);
+    problem.check_forward();
+    problem.check_backward(0);
+    problem.check_backward(c.rows / 3);
+  }
+}
+
+TEST_CASE("feed-forward layer, two tiles of rows a warp") {
+  Problem({790, 64, 64}).check_forward();
+  Problem({770, 128, 64}).check_forward();
+}
