@@ -307,7 +307,7 @@ template <class Op, class T, int N>
 void launch_across(const T* x, Sink<T> sink, Layout<1> kept, Layout<1> reduced) {
   const index_t rows = reduced.finish().numel();
   const int last = kept.rank - 1;
-  if (rows <= 32 || sink.results / N >= many_items * threads) {
+  if (rows <= 8 || sink.results / N >= many_items * threads) {
     if constexpr (N > 1) kept.group_last(N);
     const index_t packs = kept.finish().numel();
     reduce_narrow<Op, T, N><<<grid_of(ceil_div(packs, threads)), threads, 0, stream()>>>(

@@ -3,24 +3,37 @@
 //
 // Bound by one exponential a score where M is more than about 32, by bytes below. A warp takes 16
 // tokens of one head and walks over the latents, which lie in shared memory as fragments, 64 at a
-// time with a running maximum: up to M = 64 that is a softmax in registers. A block holds as many
-// neighbouring heads as fit, so that a token's line is used whole, and strides over the tokens; the
-// latents are loaded once a block, or in turns where one head's do not fit.
+// time: up to M = 64 that is a softmax in registers. A block holds as many neighbouring heads as fit,
+// so that a token's line is used whole, and strides over the tokens; the latents are loaded once a
+// block, or in turns where one head's do not fit.
+//
+// Scores are measured from the maximum of the first latents: what is larger makes weights beyond 1,
+// which are as exact. Only where the sums say that weights reached 2⁶⁰, or latents come in turns, the
+// walk follows the running maximum.
 #include "flare/fragments.cuh"
 #include "flare/launch.hpp"
 
 namespace flr::cuda::flare {
 namespace {
 
-/// A running softmax over the columns, for rows g and g + 8 of a fragment.
+/// What scores are measured from: the maximum so far, that of these latents, or what was before.
+enum class Measure { running, these, before };
+
+/// A softmax over the columns, for rows g and g + 8 of a fragment.
 template <int D>
 struct Softmax {
   Sums<D> y = {};
   float l[4] = {};
-  float m0 = -INFINITY, m1 = -INFINITY;  ///< maxima so far, times scale · log₂e
+  float m0 = -INFINITY, m1 = -INFINITY;  ///< what scores are measured from, times scale · log₂e
+
+  /// Whether weights may have left their range.
+  __device__ bool out_of_range() const {
+    constexpr float most = 0x1p60f;
+    return !(l[0] < most && l[2] < most);
+  }
 
   /// 16 G latents from `first` on; they may end at M inside if G is 1.
-  template <int G>
+  template <int G, Measure From>
   __device__ void add(const Rows<D>& k, const uint2* latents, float scale, int first, int M) {
     constexpr int R = rows_words<D>;
     const int t = threadIdx.x % 4;
@@ -37,18 +50,22 @@ struct Softmax {
       scores<D>(s[2 * i], k, q.lo, pad[0], pad[1], pad[0], pad[1]);
       scores<D>(s[2 * i + 1], k, q.hi, pad[2], pad[3], pad[2], pad[3]);
     }
-    float x0 = -INFINITY, x1 = -INFINITY;
+    if constexpr (From != Measure::before) {
+      float x0 = -INFINITY, x1 = -INFINITY;
 #pragma unroll
-    for (int i = 0; i < 2 * G; ++i) {
-      x0 = fmaxf(x0, fmaxf(s[i][0], s[i][1]));
-      x1 = fmaxf(x1, fmaxf(s[i][2], s[i][3]));
+      for (int i = 0; i < 2 * G; ++i) {
+        x0 = fmaxf(x0, fmaxf(s[i][0], s[i][1]));
+        x1 = fmaxf(x1, fmaxf(s[i][2], s[i][3]));
+      }
+      x0 = fmaxf(m0, quad_max(x0) * scale), x1 = fmaxf(m1, quad_max(x1) * scale);
+      if constexpr (From == Measure::running) {
+        const float f0 = exp2_fast(m0 - x0), f1 = exp2_fast(m1 - x1);
+#pragma unroll
+        for (int j = 0; j < regs<D>; ++j) y[j][0] *= f0, y[j][1] *= f0, y[j][2] *= f1, y[j][3] *= f1;
+        l[0] *= f0, l[1] *= f0, l[2] *= f1, l[3] *= f1;
+      }
+      m0 = x0, m1 = x1;
     }
-    x0 = fmaxf(m0, quad_max(x0) * scale), x1 = fmaxf(m1, quad_max(x1) * scale);
-    const float f0 = exp2_fast(m0 - x0), f1 = exp2_fast(m1 - x1);
-    m0 = x0, m1 = x1;
-#pragma unroll
-    for (int j = 0; j < regs<D>; ++j) y[j][0] *= f0, y[j][1] *= f0, y[j][2] *= f1, y[j][3] *= f1;
-    l[0] *= f0, l[1] *= f0, l[2] *= f1, l[3] *= f1;
 #pragma unroll
     for (int i = 0; i < 2 * G; ++i)
 #pragma unroll
@@ -109,11 +126,23 @@ __global__ void __launch_bounds__(warps * 32) decode_kernel(Decode p, int heads,
       if (!busy) continue;
       const uint2* at = latents + warp % heads * room * 2 * rows_words<D>;
       const int whole = p.n.M / 16 - from < count ? p.n.M / 16 - from : count;
-      int i = 0;
-      for (; i + 4 <= whole; i += 4)
-        state.template add<4>(k, at + i * 2 * rows_words<D>, scale, 0, 0);
-      for (; i < count; ++i)
-        state.template add<1>(k, at + i * 2 * rows_words<D>, scale, (from + i) * 16, p.n.M);
+      const auto add = [&]<int G, Measure From>(int i) {
+        state.template add<G, From>(k, at + i * 2 * rows_words<D>, scale, (from + i) * 16, p.n.M);
+      };
+      const auto walk = [&]<Measure From>(int i) {
+        for (; i + 4 <= whole; i += 4) add.template operator()<4, From>(i);
+        for (; i < count; ++i) add.template operator()<1, From>(i);
+      };
+      using enum Measure;
+      bool follow = D > 64 || room < groups;
+      if (D <= 64 && !follow) {
+        if (whole >= 4) add.template operator()<4, these>(0);
+        else add.template operator()<1, these>(0);
+        walk.template operator()<before>(whole >= 4 ? 4 : 1);
+        follow = __any_sync(0xffffffffu, state.out_of_range());
+        if (follow) state = Softmax<D>();
+      }
+      if (follow) walk.template operator()<running>(0);
     }
     if (!busy) continue;
 #pragma unroll

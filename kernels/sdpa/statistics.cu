@@ -25,7 +25,13 @@ __global__ void __launch_bounds__(statistics_threads)
     C delta = 0;
     index_t at = 0;
     if (row < rows) {
-      const index_t h = row % f.H, i = row / f.H % f.Nq, b = row / f.H / f.Nq;
+      index_t h, i, b;
+      if (rows <= 0x7fffffff) {  // divisions of 64 bits would take longer than the memory
+        const unsigned r = unsigned(row), token = r / unsigned(f.H);
+        h = r % unsigned(f.H), i = token % unsigned(f.Nq), b = token / unsigned(f.Nq);
+      } else {
+        h = row % f.H, i = row / f.H % f.Nq, b = row / f.H / f.Nq;
+      }
       at = (b * f.H + h) * f.Nq + i;
       const T* y = f.o + b * f.os.batch + h * f.os.head + i * f.os.row;
       const T* dy = p.dout + b * p.dos.batch + h * p.dos.head + i * p.dos.row;

@@ -143,6 +143,18 @@ TEST_CASE("cuda FLARE: a few tokens of large scores, which a sample of the token
   compare_all("outliers", f, {draw({2, M, 8}, 1), from_vector(k, {1, 2, N, 8}), draw({1, 2, N, 8})}, 99, 2e-4);
 }
 
+TEST_CASE("cuda FLARE: a few latents of large scores, which are not among the first") {
+  manual_seed(7);
+  const auto f = [](const auto& t) { return flare_mixer(t[0], t[1], t[2], 1); };
+  for (index_t D : {8, 16, 64})
+    for (const double size : {20.0, 300.0}) {
+      auto q = doubles(draw({2, 200, D}, 1));
+      for (index_t i = 0; i < D; ++i) q[static_cast<std::size_t>(D * 170 + i)] *= size;
+      compare_all(fmt::format("latents D{} {}", D, size), f,
+                  {from_vector(q, {2, 200, D}), draw({1, 2, 700, D}, 0.5), draw({1, 2, 700, D})}, 99, 5e-4);
+    }
+}
+
 // Its threshold lies beyond what the sanitizers have time for.
 TEST_CASE("cuda FLARE: the sampled way at small sizes") {
   manual_seed(6);
@@ -255,6 +267,22 @@ TEST_CASE("cuda sdpa on tensor cores: gradients in one pass") {
   if (small()) return;
   check_sdpa({2, 170, 150, 590, 16, 16});  // two blocks of keys
   check_sdpa({1, 170, 300, 270, 32, 24});
+  check_sdpa({2, 170, 300, 270, 16, 16}, false, true);  // three tiles of queries
+}
+
+TEST_CASE("cuda sdpa on tensor cores: scores far beyond those of the first keys") {
+  manual_seed(19);
+  // A key's scores as much larger as it is long: some beyond what measuring from the first keys bears.
+  const Tensor<double> lengths = [] {
+    std::vector<double> of(300, 1.0);
+    of[150] = 20, of[170] = 300, of[290] = 2000;
+    return from_vector(of, {1, 1, 300, 1});
+  }();
+  for (const index_t D : {8, 16, 64})
+    compare<bf16>(fmt::format("far scores D{}", D), [](const auto& t) { return sdpa(t[0], t[1], t[2]); },
+                  [](const auto& t) { return sdpa(t[0], t[1], t[2]); },
+                  {draw({1, 2, 100, D}), draw({1, 2, 300, D}) * lengths, draw({1, 2, 300, D})},
+                  {.differentiable = 0});
 }
 
 TEST_CASE("cuda sdpa on tensor cores: causal, hidden keys, shared operands") {

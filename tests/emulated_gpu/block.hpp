@@ -92,6 +92,15 @@ class Block {
     while (arrived_ < turn * fibers_.size()) yield();
   }
 
+  /// A barrier that says how many threads brought `true`.
+  int count(bool x) {
+    const std::size_t turn = fibers_[at_].votes++;
+    votes_[turn % 3] += x;
+    barrier();
+    votes_[(turn + 2) % 3] = 0;  // nobody reads the last one any more, nobody is at the next but one
+    return votes_[turn % 3];
+  }
+
   /// For a thread that waits for something in memory, and for one that has changed what others
   /// wait for.
   void pause() { yield(); }
@@ -119,7 +128,7 @@ class Block {
   struct Fiber {
     ucontext_t context;
     std::unique_ptr<char[]> stack{new char[stack_bytes]};  // left as it is: zeros would cost time
-    std::size_t barriers = 0, exchanges = 0;
+    std::size_t barriers = 0, exchanges = 0, votes = 0;
     bool done = false;
   };
   struct Warp {  // two places: a lane may be one instruction ahead of one that still reads
@@ -143,6 +152,7 @@ class Block {
   std::vector<Warp> warps_;
   ucontext_t scheduler_;
   std::size_t at_ = 0, arrived_ = 0, steps_ = 0;
+  int votes_[3] = {};
 };
 
 /// Bytes behind the shared memory that a launch asks for, which nobody may write.
@@ -167,6 +177,13 @@ inline void launch(const std::function<void()>& kernel, dim3 grid, unsigned thre
 
 inline void __syncthreads() {
   emulated::Block::current()->barrier();
+}
+
+inline int __syncthreads_count(bool x) {
+  return emulated::Block::current()->count(x);
+}
+inline int __syncthreads_or(bool x) {
+  return __syncthreads_count(x) != 0;
 }
 
 namespace emulated {
@@ -206,4 +223,11 @@ inline bool __all_sync(unsigned, bool x) {
   for (const auto& lane : all)
     if (!lane[0]) return false;
   return true;
+}
+inline unsigned __ballot_sync(unsigned, bool x) {
+  const auto all = emulated::Block::current()->exchange(emulated::Instruction::vote,
+                                                        emulated::Operands{x ? 1u : 0u});
+  unsigned bits = 0;
+  for (unsigned lane = 0; lane < 32; ++lane) bits |= all[lane][0] << lane;
+  return bits;
 }

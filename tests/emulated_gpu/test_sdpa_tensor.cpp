@@ -1,5 +1,5 @@
-// The one-pass attention backward of kernels/sdpa, as it stands there, on emulated warps, against the
-// formulas in double.
+// Attention on tensor cores, kernels/sdpa: the forward pass and the backward in one pass, as they stand
+// there, on emulated warps, against the formulas in double.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -25,6 +25,14 @@ void collect<bf16>(const Parts<bf16>& p) {
         }
 }
 
+/// In place of merge.cu: calls here are not split.
+template <class T>
+void merge_states(const SdpaParams<T>&, index_t, const compute_t<T>*, const Pack<compute_t<T>, 2>*) {
+  FAIL("there is nothing to merge");
+}
+template void merge_states(const SdpaParams<float>&, index_t, const float*, const Pack<float, 2>*);
+template void merge_states(const SdpaParams<bf16>&, index_t, const float*, const Pack<float, 2>*);
+
 }  // namespace flr::cuda::attention
 
 namespace {
@@ -36,6 +44,7 @@ struct Sizes {
   index_t B, H, Nq, Nk, D;
   bool hide = false;
   double scale = 0.3, spread = 1;
+  bool causal = false;
 };
 
 struct Call {
@@ -57,14 +66,14 @@ struct Call {
 };
 
 struct Results {
-  Doubles dq, dk, dv;
+  Doubles y, dq, dk, dv;
   std::vector<cuda::Pack<float, 2>> statistics;  ///< L in units of log 2, δ
 };
 
 Results by_formula(const Call& c) {
   const Sizes& n = c.n;
   const auto Nq = std::size_t(n.Nq), Nk = std::size_t(n.Nk), D = std::size_t(n.D);
-  Results out{Doubles(c.q.size()), Doubles(c.k.size()), Doubles(c.k.size()), {}};
+  Results out{Doubles(c.q.size()), Doubles(c.q.size()), Doubles(c.k.size()), Doubles(c.k.size()), {}};
   for (index_t b = 0; b < n.B; ++b)
     for (index_t h = 0; h < n.H; ++h) {
       const auto place = [&](std::size_t i, std::size_t d, std::size_t N) {
@@ -77,7 +86,7 @@ Results by_formula(const Call& c) {
         Doubles p(Nk), change(Nk);
         double most = -INFINITY, sum = 0, delta = 0;
         for (std::size_t j = 0; j < Nk; ++j) {
-          const bool kept = !n.hide || c.keep[std::size_t(b) * Nk + j];
+          const bool kept = (!n.hide || c.keep[std::size_t(b) * Nk + j]) && (!n.causal || j + Nq <= i + Nk);
           for (std::size_t d = 0; d < D; ++d) p[j] += n.scale * at(c.q, i, d, Nq) * at(c.k, j, d, Nk);
           if (!kept) p[j] = -INFINITY;
           most = std::max(most, p[j]);
@@ -95,6 +104,7 @@ Results by_formula(const Call& c) {
             out.dq[place(i, d, Nq)] += s * at(c.k, j, d, Nk);
             out.dk[place(j, d, Nk)] += s * at(c.q, i, d, Nq);
             out.dv[place(j, d, Nk)] += p[j] * at(c.dy, i, d, Nq);
+            out.y[place(i, d, Nq)] += p[j] * at(c.v, j, d, Nk);
           }
       }
     }
@@ -139,13 +149,67 @@ void check_call(const Sizes& n) {
   }
 }
 
+/// y and the log-sum-exps, which are −∞ where a query sees no keys.
+void check_forward(const Call& c) {
+  const Sizes& n = c.n;
+  CAPTURE(n.Nq);
+  CAPTURE(n.Nk);
+  CAPTURE(n.D);
+  const Results expected = by_formula(c);
+  std::vector<bf16> y(c.q.size(), bf16(NAN));
+  std::vector<float> lse(expected.statistics.size(), NAN);
+  SdpaParams<bf16> p;
+  p.B = n.B, p.H = n.H, p.Nq = n.Nq, p.Nk = n.Nk, p.D = p.Dv = n.D;
+  p.q = c.q.data(), p.k = c.k.data(), p.v = c.v.data(), p.o = y.data(), p.lse = lse.data();
+  p.qs = p.os = c.strides(n.Nq), p.ks = p.vs = c.strides(n.Nk);
+  p.scale = float(n.scale), p.causal = n.causal;
+  if (n.hide) p.keep = c.keep.data(), p.keep_batch = n.Nk;
+  REQUIRE(cuda::attention::tensor::forward(p) == 1);
+  CHECK(deviation(y, expected.y, 0) < 8e-3);
+  for (std::size_t i = 0; i < lse.size(); ++i) {
+    const index_t b = index_t(i) / (n.H * n.Nq);
+    if (n.hide && n.B > 1 && b + 1 == n.B)
+      CHECK(lse[i] == -INFINITY);
+    else
+      CHECK(lse[i] == doctest::Approx(double(expected.statistics[i].v[0]) * std::log(2.0)).epsilon(1e-3));
+  }
+}
+
 }  // namespace
 
+TEST_CASE("emulated attention forward: lengths, widths and masks") {
+  check_forward(Call({1, 2, 70, 90, 16}));
+  for (const index_t D : {8, 24, 32, 128}) check_forward(Call({1, 1, 40, 300, D}));
+  check_forward(Call({2, 1, 33, 170, 16, true}));
+  check_forward(Call({1, 2, 150, 150, 16, false, 0.3, 1, true}));
+}
+
+TEST_CASE("emulated attention forward: scores far beyond those of the first keys") {
+  Call c({1, 1, 40, 400, 16});
+  const auto grow = [&](std::size_t key, float factor) {
+    for (std::size_t d = 0; d < 16; ++d) c.k[key * 16 + d] = bf16(factor * float(c.k[key * 16 + d]));
+  };
+  for (std::size_t key : {200u, 330u}) grow(key, 30);  // 2³⁰ times the first weights
+  check_forward(c);
+  for (std::size_t key : {201u, 331u}) grow(key, 2000);  // beyond the range of float
+  check_forward(c);
+}
+
+TEST_CASE("emulated attention forward: the first keys hidden, others far below zero") {
+  Call c({1, 1, 40, 300, 16, true});
+  std::fill(c.keep.begin(), c.keep.begin() + 70, std::uint8_t(0));
+  check_forward(c);
+  for (bf16& x : c.q) x = bf16(std::abs(float(x)) * 8 + 8);
+  for (bf16& x : c.k) x = bf16(-std::abs(float(x)) * 8 - 8);
+  check_forward(c);
+}
+
 TEST_CASE("emulated one-pass attention backward: lengths and widths") {
+  check_call({1, 1, 300, 70, 16});  // three tiles of queries
   check_call({1, 2, 70, 90, 16});
   check_call({2, 1, 64, 64, 16});
   check_call({1, 1, 3, 600, 16});  // two blocks: parts of dq
-  for (const index_t D : {8, 24, 32}) check_call({1, 1, 70, 300, D});
+  for (const index_t D : {8, 24, 32}) check_call({1, 1, 150, 300, D});
 }
 
 TEST_CASE("emulated one-pass attention backward: hidden keys, and a sample that has no others") {
