@@ -297,7 +297,11 @@ bool fused_backward_takes(const SdpaBackwardParams<bf16>& p) {
   if (p.dq_mode == GradMode::ignore || p.dk_mode == GradMode::ignore || p.dv_mode == GradMode::ignore)
     return false;
   index_t blocks = 0;
-  with_fused_depth(f, [&]<int Depth>() { blocks = blocks_of<Depth>(f); });
+  int bytes = 0;
+  with_fused_depth(f, [&]<int Depth>() {
+    blocks = blocks_of<Depth>(f), bytes = FusedTiling<Depth>::shared_bytes;
+  });
+  if (bytes > max_shared_bytes()) return false;
   // Blocks are not cut further: there must be enough of them for the chip, and work for all warps.
   if (blocks > 1 && blocks * f.B * f.H * f.Nq * f.D * index_t{4} > most_part_bytes) return false;
   return blocks <= most_blocks && f.B * f.H * blocks >= 2 * multiprocessors() && f.Nk >= 256;

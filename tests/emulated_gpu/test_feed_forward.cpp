@@ -5,6 +5,7 @@
 #include <cmath>
 #include <random>
 
+#include "activations.hpp"
 #include "feed_forward/problem.hpp"
 
 namespace {
@@ -13,32 +14,12 @@ using namespace flr;
 namespace kernels = cuda::feed_forward;
 using Doubles = std::vector<double>;
 
-constexpr double pi = 3.14159265358979323846;
-
 struct Case {
   index_t rows, channels, hidden;
   Activation act = Activation::gelu;
 };
 
-double activate(Activation act, double x) {
-  if (act == Activation::relu) return x > 0 ? x : 0;
-  if (act == Activation::gelu) return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
-  return 0.5 * x * (1 + std::tanh(std::sqrt(2 / pi) * (x + 0.044715 * x * x * x)));
-}
-/// By a difference: nothing of the kernels' formulas.
-double slope(Activation act, double x) {
-  const double h = 1e-5;
-  return (activate(act, x + h) - activate(act, x - h)) / (2 * h);
-}
-
-/// ‖got − expected‖ / ‖expected‖; numbers that are none never pass.
-struct Error {
-  double difference = 0, expected = 0;
-  void add(double got, double want) {
-    difference += (got - want) * (got - want), expected += want * want;
-  }
-  bool below(double bound) const { return std::sqrt(difference) <= bound * std::sqrt(expected); }
-};
+using emulated::activate, emulated::Error, emulated::slope;
 
 constexpr float untouched = 2;
 constexpr std::size_t guard = 8;  ///< numbers behind a result that must stay as they are

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <random>
 
+#include "activations.hpp"
 #include "flr/core/precision.hpp"
 #include "residual_mlp/backward_f32.cuh"
 
@@ -21,25 +22,7 @@ struct Case {
   GradMode mode = GradMode::overwrite;
 };
 
-double activate(Activation act, double x) {
-  if (act == Activation::silu) return x / (1 + std::exp(-x));
-  return 0.5 * x *
-         (1 + std::tanh(std::sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
-}
-/// By a difference: nothing of the kernels' formulas.
-double slope(Activation act, double x) {
-  const double h = 1e-5;
-  return (activate(act, x + h) - activate(act, x - h)) / (2 * h);
-}
-
-/// ‖got − expected‖ / ‖expected‖, term by term; numbers that are none never pass.
-struct Error {
-  double difference = 0, expected = 0;
-  void add(double got, double want) {
-    difference += (got - want) * (got - want), expected += want * want;
-  }
-  bool below(double bound) const { return std::sqrt(difference) <= bound * std::sqrt(expected); }
-};
+using emulated::activate, emulated::Error, emulated::slope;
 
 constexpr float untouched = 2;
 constexpr std::size_t guard = 8;  ///< numbers behind a result that must stay as they are
