@@ -86,6 +86,27 @@ TEST_CASE("a tensor used twice in one operation") {
   require_gradients([](const Inputs_& x) { return sdpa(x[0], x[0], x[0]); }, {noise({1, 2, 4, 3})});
 }
 
+TEST_CASE("leaves in a sum and elsewhere, whose gradients come from memory that others share") {
+  // Behind the sum is another operation: a seed of the caller's would be shared anyway.
+  const auto squared = [](auto f) {
+    return [f](const Inputs_& x) { return square(f(x)); };
+  };
+  const auto x = noise({4, 4}), w = noise({4, 4}, 2), b = noise({4}, 3);
+  require_gradients(squared([](const Inputs_& x) { return x[0] + linear(x[0], x[1], x[2]); }), {x, w, b});
+  require_gradients(squared([](const Inputs_& x) { return linear(x[0], x[1], x[2]) + x[0]; }), {x, w, b});
+  require_gradients(squared([](const Inputs_& x) { return x[0] + linear(x[0], x[0], x[1]); }), {w, b});
+  require_gradients(squared([](const Inputs_& x) { return x[0] + matmul(x[0], x[0]); }), {x});
+  require_gradients(squared([](const Inputs_& x) { return x[0] + transpose(x[0], 0, 1); }), {x});
+  require_gradients(squared([](const Inputs_& x) { return x[0] + roll(x[0], 1, 0); }), {x});
+  require_gradients(squared([](const Inputs_& x) { return map(_1 + _2 + _3, x[0], x[0], x[1]); }), {x, w});
+  require_gradients(squared([](const Inputs_& x) { return map(_1 + _2 * _3, x[0], x[1], x[0]); }), {x, w});
+  require_gradients(squared([](const Inputs_& x) {
+                      const Tensor<double> a = x[0] + layer_norm(x[0], x[1], x[2]);
+                      return a + softmax(a, -1) + x[2];
+                    }),
+                    {x, noise({4}, 4), b});
+}
+
 TEST_CASE("reductions") {
   const auto x = noise({2, 3, 4});
   for (const Shape& axes : {Shape{}, Shape{0}, Shape{1}, Shape{-1}, Shape{0, 2}, Shape{1, 2}}) {

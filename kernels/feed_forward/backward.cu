@@ -87,7 +87,8 @@ __global__ void __launch_bounds__(backward_threads, 1)
   for (int first = 0; first < hidden; first += chunk, stage ^= 1) {
     wait_for_copies();
     __syncthreads();  // and nobody reads the other stage any more
-    if (first + chunk < hidden) copy_chunk<C, backward_threads>(memory + (stage ^ 1) * Stage<C>::bytes, p, first + chunk);
+    if (first + chunk < hidden)
+      copy_chunk<C, backward_threads>(memory + (stage ^ 1) * Stage<C>::bytes, p, first + chunk);
     if (first > 0) finish_sums(first - chunk, stage ^ 1);
     const unsigned w1 = memory + stage * Stage<C>::bytes, w2 = w1 + Stage<C>::first_bytes;
 #pragma unroll 1

@@ -41,7 +41,8 @@ __global__ void __launch_bounds__(forward_threads, C > 64 ? 1 : 2)
   for (int first = 0; first < hidden; first += chunk, stage ^= 1) {
     wait_for_copies();
     __syncthreads();  // and nobody reads the other stage any more
-    if (first + chunk < hidden) copy_chunk<C, forward_threads>(memory + (stage ^ 1) * Stage<C>::bytes, p, first + chunk);
+    if (first + chunk < hidden)
+      copy_chunk<C, forward_threads>(memory + (stage ^ 1) * Stage<C>::bytes, p, first + chunk);
     const unsigned w1 = memory + stage * Stage<C>::bytes, w2 = w1 + Stage<C>::first_bytes;
 #pragma unroll 1
     for (int s = 0; s < chunk / 16; ++s) {

@@ -12,7 +12,7 @@ namespace flr::cuda {
 namespace {
 
 constexpr index_t most_hidden = 4096;
-/// What the backward kernel leaves of so many rows at a time: 128 MiB with 512 hidden units.
+/// Activations, and as many gradients, that the backward kernel leaves at a time: 128 MiB in all.
 constexpr index_t most_left = index_t{1} << 25;
 
 }  // namespace

@@ -215,7 +215,9 @@ __global__ void __launch_bounds__(fused_threads, 1)
   const Queries all{head(p.q, p.qs, at, p.H), head(call.dout, call.dos, at, p.H), statistics + at * p.Nq};
   const auto copy_tile = [&](index_t i, unsigned stage) {
     const index_t left = p.Nq - i;
-    if (left > 0) copy_queries<Depth>(memory + stage * F::stage_bytes, call, all, i, int(left < F::tile ? left : F::tile));
+    if (left > 0)
+      copy_queries<Depth>(memory + stage * F::stage_bytes, call, all, i,
+                          int(left < F::tile ? left : F::tile));
   };
   copy_tile(0, 0);
   Keys<Depth> own;
@@ -317,7 +319,8 @@ void fused_backward(const SdpaBackwardParams<bf16>& p, const QueryStatistics<bf1
     const GradientTarget<bf16> to_q = dq.target(true), to_k = dk.target(true), to_v = dv.target(true);
     constexpr int bytes = FusedTiling<Depth>::shared_bytes;
     allow_shared(fused_kernel<Depth>, bytes, "sdpa_backward, tensor cores");
-    fused_kernel<Depth><<<unsigned(f.B * f.H * blocks), fused_threads, bytes, stream()>>>(p, statistics, to_q, to_k, to_v);
+    const unsigned grid = unsigned(f.B * f.H * blocks);
+    fused_kernel<Depth><<<grid, fused_threads, bytes, stream()>>>(p, statistics, to_q, to_k, to_v);
     check_launch("sdpa_backward, tensor cores");
     dq.collect(), dk.collect(), dv.collect();
   });

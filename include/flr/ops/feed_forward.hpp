@@ -18,6 +18,16 @@ Tensor<T> feed_forward_composition(const Tensor<T>& x, const Tensor<T>& w1, cons
   return linear(linear(x, w1, b1, act), w2, b2);
 }
 
+namespace detail {
+
+/// The same values where 16 bytes may be loaded at once.
+template <Floating T>
+Tensor<T> aligned(const Tensor<T>& x) {
+  return reinterpret_cast<std::uintptr_t>(x.data()) % 16 ? x.detach().clone() : x;
+}
+
+}  // namespace detail
+
 /// x [.., in], w1 [hidden,in], b1 [hidden], w2 [out,hidden], b2 [out] → [.., out].
 template <Floating T>
 Tensor<T> feed_forward(const Tensor<T>& x_in, const Tensor<T>& w1_in, const Tensor<T>& b1_in,
@@ -41,15 +51,17 @@ Tensor<T> feed_forward(const Tensor<T>& x_in, const Tensor<T>& w1_in, const Tens
 
   const Tensor<T> x = contiguous(x_in), w1 = contiguous(w1_in), b1 = contiguous(b1_in);
   const Tensor<T> w2 = contiguous(w2_in), b2 = contiguous(b2_in);
+  // Kernels load rows and weights 16 bytes at a time.
+  const Tensor<T> rows = detail::aligned(x), first = detail::aligned(w1), second = detail::aligned(w2);
   auto y = Tensor<T>::empty(x.shape(), x.device());
-  p.x = x.data(), p.w1 = w1.data(), p.b1 = b1.data(), p.w2 = w2.data(), p.b2 = b2.data();
+  p.x = rows.data(), p.w1 = first.data(), p.b1 = b1.data(), p.w2 = second.data(), p.b2 = b2.data();
   p.y = y.mutable_data();
   table.feed_forward(p);
   if (recording(x, w1, b1, w2, b2))
     record("feed_forward", y, Inputs(x, w1, b1, w2, b2),
-           [f = p, x = save(x), w1 = save(w1), b1 = save(b1), w2 = save(w2)](Backward& back) {
+           [f = p, x = save(rows), w1 = save(first), b1 = save(b1), w2 = save(second)](Backward& back) {
              constexpr const char* name = "feed_forward";
-             const Tensor<T> dy = back.grad<T>();
+             const Tensor<T> dy = detail::aligned(back.grad<T>());
              FeedForwardBackwardParams<T> p;
              p.f = f, p.f.y = nullptr, p.f.b2 = nullptr;
              p.f.x = x.get(name).data(), p.f.w1 = w1.get(name).data();

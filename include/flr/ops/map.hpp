@@ -118,9 +118,10 @@ void map_backward(Backward& b, const F& f, const std::array<Tensor<T>, N>& x, co
   if (computes) backend<T>(x[0].device()).map(p);
   for (std::size_t i = 0; i < N; ++i)
     if (full[i].defined()) sum_to(full[i], targets[i]);
-  // Last: an input may be there twice, and one of its places is written only now.
+  // Last: an input may be there twice, and one of its places is written only now. As handles of their
+  // own: a leaf must see that the memory is shared.
   for (std::size_t i = 0; i < N; ++i)
-    if (given(i)) b.give(static_cast<int>(i), in[N]);
+    if (given(i)) b.give(static_cast<int>(i), in[N].detach());
 }
 
 }  // namespace detail
