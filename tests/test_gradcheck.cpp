@@ -184,6 +184,15 @@ TEST_CASE("linear with every activation") {
                     {noise({3, 4}), noise({2, 4}, 2)});
 }
 
+TEST_CASE("feed-forward layer") {
+  const auto x = noise({2, 3, 4}), w1 = noise({6, 4}, 2), b1 = noise({6}, 3), w2 = noise({4, 6}, 4);
+  for (Activation act : {Activation::gelu, Activation::silu})
+    require_gradients([act](const Inputs_& t) { return feed_forward(t[0], t[1], t[2], t[3], t[4], act); },
+                      {x, w1, b1, w2, noise({4}, 5)});
+  CHECK_THROWS_WITH_AS(feed_forward(x, w1, b1, w1, noise({4}, 5)),
+                       doctest::Contains("[feed_forward] expected x [.., in]"), Error);
+}
+
 TEST_CASE("residual MLP") {
   for (int layers : {0, 1, 3})
     for (bool rin : {false, true})

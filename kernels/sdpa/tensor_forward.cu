@@ -1,9 +1,9 @@
 // Attention forward on tensor cores: y = softmax(scale · q kᵀ) v by online softmax
 // (FlashAttention-2, arXiv 2307.08691), bf16 with sums in float.
 //
-// Bound by one exponential a score up to D = 32, by products beyond. A warp owns 32 queries: q, the
-// running maximum, sum and weighted values stay in its registers; keys and values stream through
-// shared memory, the next tile while this one is computed with. Two neighbouring score tiles are,
+// Bound by one exponential a score up to D = 32, by products beyond. A warp owns 32 queries: q,
+// what scores are measured from, the sums of weights and of weighted values stay in its registers; keys
+// and values stream through shared memory, the next tile while this one is computed with. Two neighbouring score tiles are,
 // as they stand, A of the product with the values. The weights are summed as they were rounded, by a
 // product with ones.
 //
