@@ -94,39 +94,49 @@ class FeatureMapLayer : public nn::Module<T> {
 
   /// x [.., D] → [.., D], by hedgehog [.., 2D].
   template <Floating A>
-  Tensor<A> operator()(const Tensor<A>& x) const {
-    switch (kind_) {
-      case FeatureMap::identity: return x;
-      case FeatureMap::relu: return relu(x);
-      case FeatureMap::relu_squared: return map(square(relu(_1)), x);
-      case FeatureMap::silu: return map(silu(_1) + 0.5, x);
-      case FeatureMap::elu: return map(elu(_1) + 1.0, x);
-      case FeatureMap::elu_norm:
-        return map(elu(_1 / sqrt(max(_2, 1e-12))) + 1.0, x, sum(square(x), {-1}, true));
-      case FeatureMap::gelu: return gelu(x);
-      case FeatureMap::tanh: return tanh(x);
-      case FeatureMap::softplus: return map(softplus(_1) + 1e-6, x);
-      case FeatureMap::softsign: return map(_1 / (1.0 + abs(_1)), x);
-      case FeatureMap::sigmoid: return sigmoid(x);
-      case FeatureMap::exp: return map(exp(min(max(_1, -30.0), 30.0)), x);
-      case FeatureMap::cos: return cos(x);
-      case FeatureMap::sin: return sin(x);
-      case FeatureMap::hadamard: return (*layers_[0])(x) * (*layers_[1])(x);
-      case FeatureMap::swiglu: {
-        const auto parts = chunk((*layers_[0])(x), 2, -1);
-        return (*layers_[1])(map(_1 * silu(_2), parts[0], parts[1]));
-      }
-      case FeatureMap::hedgehog: {
-        const Tensor<A> y = (*layers_[0])(x);
-        return softmax(concat<A>({y * 2, y * -2}, -1), -1);
-      }
-    }
-    fail("[feature map] unknown feature map {}", static_cast<int>(kind_));
-  }
+  Tensor<A> operator()(const Tensor<A>& x) const;
 
  private:
   FeatureMap kind_;
   std::vector<std::unique_ptr<nn::Linear<T>>> layers_;
 };
+
+template <Floating T>
+template <Floating A>
+Tensor<A> FeatureMapLayer<T>::operator()(const Tensor<A>& x) const {
+  switch (kind_) {
+    case FeatureMap::identity: return x;
+    case FeatureMap::relu: return relu(x);
+    case FeatureMap::relu_squared: return map(square(relu(_1)), x);
+    case FeatureMap::silu: return map(silu(_1) + 0.5, x);
+    case FeatureMap::elu: return map(elu(_1) + 1.0, x);
+    case FeatureMap::elu_norm:
+      return map(elu(_1 / sqrt(max(_2, 1e-12))) + 1.0, x, sum(square(x), {-1}, true));
+    case FeatureMap::gelu: return gelu(x);
+    case FeatureMap::tanh: return tanh(x);
+    case FeatureMap::softplus: return map(softplus(_1) + 1e-6, x);
+    case FeatureMap::softsign: return map(_1 / (1.0 + abs(_1)), x);
+    case FeatureMap::sigmoid: return sigmoid(x);
+    case FeatureMap::exp: return map(exp(min(max(_1, -30.0), 30.0)), x);
+    case FeatureMap::cos: return cos(x);
+    case FeatureMap::sin: return sin(x);
+    case FeatureMap::hadamard: return (*layers_[0])(x) * (*layers_[1])(x);
+    case FeatureMap::swiglu: {
+      const auto parts = chunk((*layers_[0])(x), 2, -1);
+      return (*layers_[1])(map(_1 * silu(_2), parts[0], parts[1]));
+    }
+    case FeatureMap::hedgehog: {
+      const Tensor<A> y = (*layers_[0])(x);
+      return softmax(concat<A>({y * 2, y * -2}, -1), -1);
+    }
+  }
+  fail("[feature map] unknown feature map {}", static_cast<int>(kind_));
+}
+
+#ifdef FLR_COMPILED
+extern template Tensor<float> FeatureMapLayer<float>::operator()(const Tensor<float>&) const;
+extern template Tensor<bf16> FeatureMapLayer<float>::operator()(const Tensor<bf16>&) const;
+extern template Tensor<double> FeatureMapLayer<double>::operator()(const Tensor<double>&) const;
+#endif
 
 }  // namespace flr::mixers

@@ -30,8 +30,7 @@ using FlareBlock = Block<T, mixers::Flare<T>, nn::ResidualMLP<T>>;
 template <Floating T>
 class Flare : public BlockModel<T, FlareBlock<T>> {
  public:
-  explicit Flare(const FlareOptions& o)
-      : BlockModel<T, FlareBlock<T>>(o.projections(), o.blocks, [&] { return make_block(o); }) {}
+  explicit Flare(const FlareOptions& o);
 
   const char* name() const override { return "flare"; }
   std::vector<const mixers::Flare<T>*> flare_layers() const override {
@@ -59,5 +58,16 @@ class Flare : public BlockModel<T, FlareBlock<T>> {
         });
   }
 };
+
+template <Floating T>
+Flare<T>::Flare(const FlareOptions& o)
+    : BlockModel<T, FlareBlock<T>>(o.projections(), o.blocks, [&] { return make_block(o); }) {}
+
+#ifdef FLR_COMPILED
+extern template class BlockModel<float, FlareBlock<float>>;
+extern template class Flare<float>;
+extern template class BlockModel<double, FlareBlock<double>>;
+extern template class Flare<double>;
+#endif
 
 }  // namespace flr::models

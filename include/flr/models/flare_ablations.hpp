@@ -57,11 +57,7 @@ using FlareAblationsBlock = Block<T, LatentBlocksMixer<T>, nn::ResidualMLP<T>>;
 template <Floating T>
 class FlareAblations : public BlockModel<T, FlareAblationsBlock<T>> {
  public:
-  explicit FlareAblations(const FlareAblationsOptions& o)
-      : BlockModel<T, FlareAblationsBlock<T>>(
-            {o.c_in, o.c_out, o.channels, o.in_out_layers, o.in_out_ratio, o.out_norm,
-             nn::NormKind::layer, o.act.value_or(Activation::gelu_tanh), "out_proj.ln", "out_proj.mlp"},
-            o.blocks, [&] { return make_block(o); }) {}
+  explicit FlareAblations(const FlareAblationsOptions& o);
 
   const char* name() const override { return "flare_ablations"; }
   std::vector<const mixers::Flare<T>*> flare_layers() const override {
@@ -83,5 +79,19 @@ class FlareAblations : public BlockModel<T, FlareAblationsBlock<T>> {
         });
   }
 };
+
+template <Floating T>
+FlareAblations<T>::FlareAblations(const FlareAblationsOptions& o)
+    : BlockModel<T, FlareAblationsBlock<T>>(
+          {o.c_in, o.c_out, o.channels, o.in_out_layers, o.in_out_ratio, o.out_norm,
+           nn::NormKind::layer, o.act.value_or(Activation::gelu_tanh), "out_proj.ln", "out_proj.mlp"},
+          o.blocks, [&] { return make_block(o); }) {}
+
+#ifdef FLR_COMPILED
+extern template class BlockModel<float, FlareAblationsBlock<float>>;
+extern template class FlareAblations<float>;
+extern template class BlockModel<double, FlareAblationsBlock<double>>;
+extern template class FlareAblations<double>;
+#endif
 
 }  // namespace flr::models

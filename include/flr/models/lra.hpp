@@ -12,21 +12,7 @@ namespace flr::models {
 template <Floating T>
 class Lra : public SequenceModel<T> {
  public:
-  explicit Lra(const SequenceOptions& o)
-      : SequenceModel<T>(o),
-        head_({.width = o.channels * (o.answer == Answer::pair ? 2 : 1), .labels = o.labels,
-               .norm = has_norms(o), .mlp = o.mlp_head, .kind = o.norm(), .drop = o.cls_drop}) {
-    if (has_norms(o)) {
-      final_norm_ = std::make_unique<nn::Norm<T>>(o.channels, o.norm());
-      this->add_child("final_norm", *final_norm_);
-    }
-    this->add_child("cls_proj", head_);
-    if (o.pool == Pooling::cls) {
-      cls_token_ = this->add_parameter("cls_token", {o.channels}, nn::Role::other);
-      nn::truncated_normal(cls_token_, 0.02);
-    }
-    this->initialize();
-  }
+  explicit Lra(const SequenceOptions& o);
 
   const char* name() const override { return "lra"; }
 
@@ -72,5 +58,27 @@ class Lra : public SequenceModel<T> {
   std::unique_ptr<nn::Norm<T>> final_norm_;
   Tensor<T> cls_token_;
 };
+
+template <Floating T>
+Lra<T>::Lra(const SequenceOptions& o)
+    : SequenceModel<T>(o),
+      head_({.width = o.channels * (o.answer == Answer::pair ? 2 : 1), .labels = o.labels,
+             .norm = has_norms(o), .mlp = o.mlp_head, .kind = o.norm(), .drop = o.cls_drop}) {
+  if (has_norms(o)) {
+    final_norm_ = std::make_unique<nn::Norm<T>>(o.channels, o.norm());
+    this->add_child("final_norm", *final_norm_);
+  }
+  this->add_child("cls_proj", head_);
+  if (o.pool == Pooling::cls) {
+    cls_token_ = this->add_parameter("cls_token", {o.channels}, nn::Role::other);
+    nn::truncated_normal(cls_token_, 0.02);
+  }
+  this->initialize();
+}
+
+#ifdef FLR_COMPILED
+extern template class Lra<float>;
+extern template class Lra<double>;
+#endif
 
 }  // namespace flr::models

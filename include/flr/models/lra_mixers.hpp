@@ -172,4 +172,13 @@ const NamedMixer<T>& lra_mixer(const std::string& name) {
   fail("[lra] there is no mixer '{}'; expected one of {}", name, names);
 }
 
+#ifdef FLR_COMPILED
+// The compiled form holds all mixers (lra_float.cpp, lra_double.cpp): a program that names them compiles
+// none of them again.
+extern template const std::vector<NamedMixer<float>>& lra_mixers<float>();
+extern template const std::vector<NamedMixer<double>>& lra_mixers<double>();
+extern template const NamedMixer<float>& lra_mixer<float>(const std::string&);
+extern template const NamedMixer<double>& lra_mixer<double>(const std::string&);
+#endif
+
 }  // namespace flr::models

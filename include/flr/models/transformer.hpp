@@ -46,13 +46,23 @@ std::unique_ptr<TransformerBlock<T>> make_transformer_block(index_t channels, in
 template <Floating T>
 class Transformer : public BlockModel<T, TransformerBlock<T>> {
  public:
-  explicit Transformer(const TransformerOptions& o)
-      : BlockModel<T, TransformerBlock<T>>(o.projections(), o.blocks, [&] {
-          return make_transformer_block<T>(o.channels, o.heads, o.mlp_ratio,
-                                           o.act.value_or(Activation::gelu), o.norm());
-        }) {}
+  explicit Transformer(const TransformerOptions& o);
 
   const char* name() const override { return "transformer"; }
 };
+
+template <Floating T>
+Transformer<T>::Transformer(const TransformerOptions& o)
+    : BlockModel<T, TransformerBlock<T>>(o.projections(), o.blocks, [&] {
+        return make_transformer_block<T>(o.channels, o.heads, o.mlp_ratio,
+                                         o.act.value_or(Activation::gelu), o.norm());
+      }) {}
+
+#ifdef FLR_COMPILED
+extern template class BlockModel<float, TransformerBlock<float>>;
+extern template class Transformer<float>;
+extern template class BlockModel<double, TransformerBlock<double>>;
+extern template class Transformer<double>;
+#endif
 
 }  // namespace flr::models

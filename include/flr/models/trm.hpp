@@ -26,18 +26,7 @@ struct TrmState {
 template <Floating T>
 class Trm : public SequenceModel<T> {
  public:
-  Trm(const SequenceOptions& o, const TrmOptions& trm)
-      : SequenceModel<T>(checked(o, trm)), trm_(trm), final_norm_(o.channels, o.norm()),
-        head_(head_options(o, o.labels)), halt_(head_options(o, 1)) {
-    this->add_child("final_norm", final_norm_);
-    this->add_child("cls_proj", head_);
-    this->add_child("halt_proj", halt_);
-    y_init_ = this->add_parameter("y_init", {o.channels}, nn::Role::other);
-    z_init_ = this->add_parameter("z_init", {o.channels}, nn::Role::other);
-    nn::truncated_normal(y_init_, 0.02);
-    nn::truncated_normal(z_init_, 0.02);
-    this->initialize();
-  }
+  Trm(const SequenceOptions& o, const TrmOptions& trm);
 
   const char* name() const override { return "trm"; }
   const TrmOptions& trm_options() const { return trm_; }
@@ -116,5 +105,24 @@ class Trm : public SequenceModel<T> {
   SequenceHead<T> head_, halt_;
   Tensor<T> y_init_, z_init_;
 };
+
+template <Floating T>
+Trm<T>::Trm(const SequenceOptions& o, const TrmOptions& trm)
+    : SequenceModel<T>(checked(o, trm)), trm_(trm), final_norm_(o.channels, o.norm()),
+      head_(head_options(o, o.labels)), halt_(head_options(o, 1)) {
+  this->add_child("final_norm", final_norm_);
+  this->add_child("cls_proj", head_);
+  this->add_child("halt_proj", halt_);
+  y_init_ = this->add_parameter("y_init", {o.channels}, nn::Role::other);
+  z_init_ = this->add_parameter("z_init", {o.channels}, nn::Role::other);
+  nn::truncated_normal(y_init_, 0.02);
+  nn::truncated_normal(z_init_, 0.02);
+  this->initialize();
+}
+
+#ifdef FLR_COMPILED
+extern template class Trm<float>;
+extern template class Trm<double>;
+#endif
 
 }  // namespace flr::models

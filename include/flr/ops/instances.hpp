@@ -2,6 +2,7 @@
 // program that links it compiles them again. In the header-only form this file says nothing.
 #pragma once
 
+#include "flr/ops/elementwise.hpp"
 #include "flr/ops/flare.hpp"
 #include "flr/ops/linear.hpp"
 #include "flr/ops/norm.hpp"
@@ -37,6 +38,25 @@ namespace flr {
 FLR_OPS(float)
 FLR_OPS(double)
 #undef FLR_OPS
+
+#define FLR_UNARY(T, word) FLR_EXTERN template Tensor<T> word<T>(const Tensor<T>&);
+#define FLR_BINARY(T, op)                                                              \
+  FLR_EXTERN template Tensor<T> op<T>(const Tensor<T>&, const Tensor<T>&);             \
+  FLR_EXTERN template Tensor<T> op<T>(const Tensor<T>&, std::type_identity_t<compute_t<T>>); \
+  FLR_EXTERN template Tensor<T> op<T>(std::type_identity_t<compute_t<T>>, const Tensor<T>&);
+#define FLR_ELEMENTWISE(T)                                                                     \
+  FLR_BINARY(T, operator+) FLR_BINARY(T, operator-) FLR_BINARY(T, operator*)                   \
+  FLR_BINARY(T, operator/) FLR_UNARY(T, operator-)                                             \
+  FLR_UNARY(T, abs) FLR_UNARY(T, exp) FLR_UNARY(T, log) FLR_UNARY(T, sqrt)                     \
+  FLR_UNARY(T, square) FLR_UNARY(T, sin) FLR_UNARY(T, cos) FLR_UNARY(T, tanh)                  \
+  FLR_UNARY(T, sigmoid) FLR_UNARY(T, relu) FLR_UNARY(T, softplus) FLR_UNARY(T, silu)           \
+  FLR_UNARY(T, gelu) FLR_UNARY(T, gelu_tanh)
+FLR_ELEMENTWISE(float)
+FLR_ELEMENTWISE(double)
+FLR_ELEMENTWISE(bf16)
+#undef FLR_ELEMENTWISE
+#undef FLR_BINARY
+#undef FLR_UNARY
 
 }  // namespace flr
 
