@@ -215,6 +215,23 @@ void feed_forward_layer(bench::Report& report) {
   });
 }
 
+/// Gradients of weights and bias alone, as Long Range Arena's and Darcy's layers have them.
+void weight_gradients(bench::Report& report) {
+  const Backend<bf16>& gpu = backend<bf16>(Device::cuda);
+  for (const auto& [rows, in, out] : {std::array<index_t, 3>{64000, 128, 384}, {64000, 128, 512}, {64000, 512, 128},
+                                      {64000, 128, 128}, {14450, 128, 128}, {index_t{1} << 20, 64, 64}}) {
+    auto x = bench::normal<bf16>({rows, in}), dy = bench::normal<bf16>({rows, out}), w = bench::normal<bf16>({out, in});
+    auto dw = room<float>({out, in}), db = room<float>({out});
+    bench::Work work = values<bf16>(double(rows * (in + out)));
+    work.flops = 2 * double(rows) * double(in * out), work.flops_per_s = bench::flops_per_second<bf16>();
+    report.time("linear_dw", fmt::format("bf16 {} {}->{}", rows, in, out), work, [&] {
+      gpu.linear_backward({rows, in, out, x.data(), w.data(), nullptr, dy.data(), Activation::identity, nullptr,
+                           dw.mutable_data(), db.mutable_data(), GradMode::ignore, GradMode::overwrite,
+                           GradMode::overwrite});
+    });
+  }
+}
+
 void optimizer(bench::Report& report) {
   const Backend<float>& gpu = backend<float>(Device::cuda);
   const index_t n = index_t{1} << 26;
@@ -255,6 +272,7 @@ int main(int argc, char** argv) {
     all<bf16>(report);
     all<float>(report);
     feed_forward_layer(report);
+    weight_gradients(report);
     optimizer(report);
   });
 }

@@ -163,11 +163,12 @@ void linear_backward(const LinearBackwardParams<T>& p) {
       gemm_into(g, p.dx);
     }
   }
+  C* const db = p.db_mode == GradMode::ignore ? nullptr : p.db;
+  const bool add_db = p.db_mode == GradMode::accumulate;
   if (p.dw_mode != GradMode::ignore && p.in > 0)
-    dense::weight_gradient(p.rows, p.in, p.out, dp, p.x, p.dw, p.dw_mode == GradMode::accumulate);
-  if (p.db_mode != GradMode::ignore)
-    dense::thin_sums<T>(p.rows, 0, p.out, nullptr, dp, p.db, false,
-                        p.db_mode == GradMode::accumulate);
+    dense::weight_gradient(p.rows, p.in, p.out, dp, p.x, p.dw, p.dw_mode == GradMode::accumulate, db, add_db);
+  else if (db)
+    dense::thin_sums<T>(p.rows, 0, p.out, nullptr, dp, db, false, add_db);
 }
 
 template void linear(const LinearParams<float>&);

@@ -27,6 +27,15 @@ __device__ void copy_async(unsigned to, const void* from, bool exists) {
 __device__ inline void wait_for_copies() {
   asm volatile("cp.async.wait_all;" ::: "memory");
 }
+/// What this thread has begun to copy since the last call is a group.
+__device__ inline void end_of_copies() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+/// Waits for this thread's groups but the last `Left` of them.
+template <int Left>
+__device__ void wait_for_copies_but() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(Left) : "memory");
+}
 
 __device__ inline float load_float(unsigned address) {
   float x;

@@ -28,7 +28,7 @@ bool feed_forward_fits(const FeedForwardParams<bf16>& p, std::string* why) {
     return decline(fmt::format("{} hidden units, a multiple of 64 up to {}", p.hidden, most_hidden));
   if (p.act != Activation::gelu && p.act != Activation::gelu_tanh && p.act != Activation::relu)
     return decline("the kernels have gelu, gelu_tanh and relu");
-  const index_t bytes = 4 * 64 * p.channels * 2 + p.hidden * 4 + 8192;
+  const index_t bytes = 4 * 64 * p.channels * 2 + p.hidden * 4;
   if (bytes > max_shared_bytes())
     return decline(fmt::format("{} bytes of shared memory, this GPU has {}", bytes, max_shared_bytes()));
   // A block reads all weights: it must have many rows, and the chip many blocks.
@@ -48,8 +48,7 @@ void feed_forward_backward_passes(const FeedForwardBackwardParams<bf16>& p) {
   const index_t C = f.channels, hidden = f.hidden, most = most_left / hidden;
   const index_t range = ceil_div(ceil_div(f.rows, ceil_div(f.rows, most)), 64) * 64;
   const Scratch<bf16> activations(range * hidden), gradients(range * hidden);
-  const Scratch<float> bias_sums(feed_forward::backward_blocks(f, range) * hidden);
-  const feed_forward::Left left{activations.data(), gradients.data(), bias_sums.data()};
+  const feed_forward::Left left{activations.data(), gradients.data()};
   for (index_t first = 0; first < f.rows; first += range) {
     const index_t rows = std::min(range, f.rows - first);
     feed_forward::backward(p, first, rows, left);
@@ -61,15 +60,18 @@ void feed_forward_backward_passes(const FeedForwardBackwardParams<bf16>& p) {
       gemm_into(g, p.dx + first * C);
     }
     const auto adds = [&](GradMode mode) { return first > 0 || mode == GradMode::accumulate; };
-    if (p.dw1_mode != GradMode::ignore)
-      dense::weight_gradient(rows, C, hidden, left.gradients, f.x + first * C, p.dw1, adds(p.dw1_mode));
-    if (p.dw2_mode != GradMode::ignore)
-      dense::weight_gradient(rows, hidden, C, p.dy + first * C, left.activations, p.dw2, adds(p.dw2_mode));
-    if (p.db1_mode != GradMode::ignore)
-      dense::sum_parts(feed_forward::backward_blocks(f, rows), hidden, left.bias_sums, p.db1, 0, adds(p.db1_mode));
+    // dw (+)= gᵀ input and db (+)= Σ g, of those that are wanted.
+    const auto sum_rows = [&](index_t in, index_t out, const bf16* g, const bf16* input, float* dw, GradMode dw_mode,
+                              float* db, GradMode db_mode) {
+      if (db_mode == GradMode::ignore) db = nullptr;
+      if (dw_mode != GradMode::ignore)
+        dense::weight_gradient(rows, in, out, g, input, dw, adds(dw_mode), db, adds(db_mode));
+      else if (db)
+        dense::thin_sums<bf16>(rows, 0, out, nullptr, g, db, false, adds(db_mode));
+    };
+    sum_rows(C, hidden, left.gradients, f.x + first * C, p.dw1, p.dw1_mode, p.db1, p.db1_mode);
+    sum_rows(hidden, C, p.dy + first * C, left.activations, p.dw2, p.dw2_mode, p.db2, p.db2_mode);
   }
-  if (p.db2_mode != GradMode::ignore)
-    dense::thin_sums<bf16>(f.rows, 0, C, nullptr, p.dy, p.db2, false, p.db2_mode == GradMode::accumulate);
 }
 
 }  // namespace flr::cuda

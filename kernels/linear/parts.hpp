@@ -1,7 +1,7 @@
 // The parts of the dense layer that are kernels of their own.
 #pragma once
 
-#include "../common/stream.hpp"
+#include "common/stream.hpp"
 
 namespace flr::cuda::dense {
 
@@ -39,9 +39,14 @@ void thin_sums(index_t rows, index_t terms, index_t cols, const T* narrow_values
 template <class C>
 void sum_parts(index_t parts, index_t n, const C* partials, C* y, index_t cols, bool accumulate);
 
-/// dw[out,in] (+)= dpᵀ x for dp [rows,out] and x [rows,in].
+/// dw[out,in] (+)= dpᵀ x for dp [rows,out] and x [rows,in]; and db[out] (+)= Σ dp over the rows,
+/// where db is not null.
 template <class T>
 void weight_gradient(index_t rows, index_t in, index_t out, const T* dp, const T* x,
-                     compute_t<T>* dw, bool accumulate);
+                     compute_t<T>* dw, bool add_dw, compute_t<T>* db = nullptr, bool add_db = false);
+
+/// The same by a kernel of its own; false where it does not fit.
+bool tensor_weight_gradient(index_t rows, index_t in, index_t out, const bf16* dp, const bf16* x,
+                            float* dw, bool add_dw, float* db, bool add_db);
 
 }  // namespace flr::cuda::dense

@@ -1,5 +1,8 @@
-// The weight gradient of a dense layer sums over the rows, a million of them for a small result: the
-// rows are cut into stretches, one batch of partial products in float, which are added in order.
+// The weight gradient of a dense layer sums over the rows, a million of them for a small result. bf16
+// has a kernel of its own (weight_gradient_tensor.cu); otherwise the rows are cut into stretches, one
+// batch of partial products in float, which are added in order.
+#include <type_traits>
+
 #include "gemm.hpp"
 #include "linear/parts.hpp"
 
@@ -16,11 +19,9 @@ index_t stretch(index_t rows, index_t parts, index_t in, index_t out, index_t si
   return ceil_div(ceil_div(rows, parts), 64) * 64;
 }
 
-}  // namespace
-
 template <class T>
-void weight_gradient(index_t rows, index_t in, index_t out, const T* dp, const T* x,
-                     compute_t<T>* dw, bool accumulate) {
+void sum_products(index_t rows, index_t in, index_t out, const T* dp, const T* x, compute_t<T>* dw,
+                  bool accumulate) {
   using C = compute_t<T>;
   if (out <= narrow && out <= in)
     return thin_sums(rows, out, in, dp, x, dw, false, accumulate);
@@ -51,8 +52,22 @@ void weight_gradient(index_t rows, index_t in, index_t out, const T* dp, const T
   sum_parts<C>(whole + (rest > 0), size, partials, dw, 0, accumulate);
 }
 
-template void weight_gradient(index_t, index_t, index_t, const float*, const float*, float*, bool);
-template void weight_gradient(index_t, index_t, index_t, const double*, const double*, double*, bool);
-template void weight_gradient(index_t, index_t, index_t, const bf16*, const bf16*, float*, bool);
+}  // namespace
+
+template <class T>
+void weight_gradient(index_t rows, index_t in, index_t out, const T* dp, const T* x,
+                     compute_t<T>* dw, bool add_dw, compute_t<T>* db, bool add_db) {
+  if constexpr (std::is_same_v<T, bf16>)
+    if (tensor_weight_gradient(rows, in, out, dp, x, dw, add_dw, db, add_db)) return;
+  sum_products(rows, in, out, dp, x, dw, add_dw);
+  if (db) thin_sums<T>(rows, 0, out, nullptr, dp, db, false, add_db);
+}
+
+template void weight_gradient(index_t, index_t, index_t, const float*, const float*, float*, bool,
+                              float*, bool);
+template void weight_gradient(index_t, index_t, index_t, const double*, const double*, double*, bool,
+                              double*, bool);
+template void weight_gradient(index_t, index_t, index_t, const bf16*, const bf16*, float*, bool,
+                              float*, bool);
 
 }  // namespace flr::cuda::dense

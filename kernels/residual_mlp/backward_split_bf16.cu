@@ -104,14 +104,14 @@ __global__ void __launch_bounds__(piece_warps * 32)
       for (int j = warp; j < B::step * B::tiles; j += piece_warps)
         copy_async<16>(shared_address(shared + (slot * 2 + i) * B::words + j * 32 + threadIdx.x % 32),
                        from[i] + j * 32, tile + j / B::tiles < end);
-    asm volatile("cp.async.commit_group;" ::: "memory");
+    end_of_copies();
   };
 #pragma unroll
   for (int i = 0; i + 1 < B::depth; ++i) fetch(begin + i * B::step, i);
   WeightTile<B::m, B::n> sums;
   int slot = 0;
   for (int tile = begin; tile < end; tile += B::step) {
-    asm volatile("cp.async.wait_group %0;" ::"n"(B::depth - 2) : "memory");
+    wait_for_copies_but<B::depth - 2>();
     __syncthreads();
     const int free = slot == 0 ? B::depth - 1 : slot - 1;
     fetch(tile + (B::depth - 1) * B::step, free);

@@ -101,6 +101,23 @@ class Block {
     return votes_[turn % 3];
   }
 
+  /// A thread's copies to shared memory, which arrive when it waits for them and not before.
+  void copy_later(unsigned to, const void* from, std::size_t bytes) {
+    Copy& copy = fibers_[at_].copies.emplace_back();
+    copy.to = to, copy.bytes = bytes, copy.group = fibers_[at_].groups;
+    if (from) std::memcpy(copy.values.data(), from, bytes);
+  }
+  void end_of_copies() { ++fibers_[at_].groups; }
+  /// All groups arrive but the last `left`; with `open`, so do copies of no group yet.
+  void finish_copies(std::size_t left, bool open) {
+    Fiber& f = fibers_[at_];
+    std::erase_if(f.copies, [&](const Copy& copy) {
+      if (!open && copy.group + left >= f.groups) return false;
+      std::memcpy(dynamic_shared() + copy.to, copy.values.data(), copy.bytes);
+      return true;
+    });
+  }
+
   /// For a thread that waits for something in memory, and for one that has changed what others
   /// wait for.
   void pause() { yield(); }
@@ -125,10 +142,16 @@ class Block {
 
  private:
   static constexpr std::size_t stack_bytes = 64 * 1024;
+  struct Copy {
+    unsigned to;
+    std::size_t bytes, group;
+    std::array<unsigned char, 16> values{};
+  };
   struct Fiber {
     ucontext_t context;
     std::unique_ptr<char[]> stack{new char[stack_bytes]};  // left as it is: zeros would cost time
-    std::size_t barriers = 0, exchanges = 0, votes = 0;
+    std::vector<Copy> copies;
+    std::size_t barriers = 0, exchanges = 0, votes = 0, groups = 0;
     bool done = false;
   };
   struct Warp {  // two places: a lane may be one instruction ahead of one that still reads

@@ -1,10 +1,14 @@
 // The compiled form's choice of instruction set, made once when the CPU is first used, and its
-// threads. Built for the baseline; the tables it chooses from are the objects of cpu_table.cpp.
+// threads and scratch memory. Built for the baseline; the tables it chooses from are the objects of
+// cpu_table.cpp.
+#define FLR_BUILDING  // the functions that the compiled form has once
+
 #include <cstdlib>
 #include <string_view>
 
 #include "flr/core/backend.hpp"
 #include "flr/core/parallel.hpp"
+#include "flr/core/scratch.hpp"
 
 #define FLR_DECLARE(isa)                              \
   extern "C" const void* flr_cpu_table_##isa##_f32(); \

@@ -50,16 +50,24 @@ inline float load_float(unsigned at) {
   return emulated_shared::load<float>(at);
 }
 
-/// "cp.async", at once; nothing is read where there is nothing.
+/// "cp.async"; nothing is read where there is nothing.
 template <int Bytes>
 void copy_async(unsigned to, const void* from, bool exists) {
-  std::array<unsigned char, Bytes> bytes{};
-  if (exists) std::memcpy(bytes.data(), from, Bytes);
   if (to % Bytes || (exists && reinterpret_cast<std::uintptr_t>(from) % Bytes))
     ::emulated::give_up("a copy to shared memory is not aligned");
-  emulated_shared::save(to, bytes);
+  emulated_shared::place<std::array<unsigned char, Bytes>>(to);
+  ::emulated::Block::current()->copy_later(to, exists ? from : nullptr, Bytes);
 }
-inline void wait_for_copies() {}
+inline void wait_for_copies() {
+  ::emulated::Block::current()->finish_copies(0, true);
+}
+inline void end_of_copies() {
+  ::emulated::Block::current()->end_of_copies();
+}
+template <int Left>
+void wait_for_copies_but() {
+  ::emulated::Block::current()->finish_copies(Left, false);
+}
 
 /// "ldmatrix": row r of matrix i lies where lane 8i + r says; lane l receives elements 2 (l % 4) and
 /// the next one of row l / 4, or of column l / 4.
