@@ -1,5 +1,7 @@
 // The other kernels of the CUDA backend. Most are bound by memory: compare their TB/s with those of
 // the plain copy that stands first, from the same run.
+#include <array>
+
 #include "cuda_bench.hpp"
 
 namespace {

@@ -1,99 +1,181 @@
-// The feed-forward layer's backward pass over rows: h = W₁x + b₁ again, then
+// The feed-forward layer's backward pass: h = W₁x + b₁ again, then
 //
-//   a = act(h), dp = (W₂ᵀ dy) ∘ act′(h).
-// Both are left in memory for the gradients of weights and biases, which sum over rows, and of x. A
-// warp takes sixteen rows through all hidden units, sixteen at a time.
+//   a = act(h), dp = (W₂ᵀ dy) ∘ act′(h), dW₁ = Σ dp xᵀ, db₁ = Σ dp, dW₂ = Σ dy aᵀ, db₂ = Σ dy
+// over rows; dp is left in memory for dx = W₁ᵀ dp.
 //
-// Bound by writing a and dp, and by shared memory: 512 bytes of weights for two products. With dx in the
-// same kernel, 64 more registers, 12 warps found a multiprocessor at a third of what it can issue.
+// As keys in attention's one-pass backward, a warp owns sixteen hidden units, whose weights and sums stay
+// in registers, and rows pass by in shared memory. Hidden units are rows of what a warp computes, so that
+// a and dp are, as they stand, A of the products that sum over rows: they do not pass through memory.
+//
+// Bound by shared memory, 128 bytes a clock: 64000 rows, C = 128, hidden 512 are 16 KiB for sixteen units
+// and rows, 71 µs; the products, 33.6 GFLOP of m16n8k16, about 60.
+#include <algorithm>
+
 #include "feed_forward/chunks.cuh"
 
 namespace flr::cuda::feed_forward {
 namespace {
 
-constexpr int backward_warps = 16, backward_threads = 32 * backward_warps, block_rows = 16 * backward_warps;
+constexpr int backward_warps = 8, backward_threads = 32 * backward_warps;
+constexpr int units = 16 * backward_warps;  ///< of a block
+constexpr int step = 64, places = 3;        ///< rows that arrive at a time, and those of them that are there
 
-/// Where a warp's sixteen rows of what is left lie.
-struct Place {
-  index_t at;      ///< of row g, for this lane's four of sixteen hidden units
-  index_t apart;   ///< to row g + 8
-  bool there[2];
+template <int C>
+using RowTile = tensor::Tile<bf16, C>;
+template <int C>
+constexpr int place_bytes = 2 * step * C * 2;  ///< x and dy
+template <int C>
+constexpr int backward_bytes = places * place_bytes<C>;
 
-  __device__ Place(index_t row, index_t rows, int hidden) {
-    const int g = int(threadIdx.x) % 32 / 4, t = int(threadIdx.x) % 4;
-    at = (row + g) * hidden + t % 2 * 8 + t / 2 * 4, apart = 8 * hidden;
-    there[0] = row + g < rows, there[1] = row + g + 8 < rows;
-  }
-  /// Neighbouring lanes exchange halves, so that each writes four units and a row's lie in one sector.
-  __device__ void store(bf16* to, const std::uint32_t (&a)[4]) const {
-    const bool odd = threadIdx.x % 2 != 0;
+/// W₂ᵀ: sixteen hidden units as rows, from W₂ [C,hidden].
+template <int C>
+__device__ void load_across(Operand<C>& a, const bf16* w2, int first, int hidden) {
+  const int g = int(threadIdx.x) % 32 / 4, t = int(threadIdx.x) % 4;
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const std::uint32_t other = __shfl_xor_sync(0xffffffffu, odd ? a[r] : a[2 + r], 1);
-      const uint2 four = odd ? uint2{other, a[2 + r]} : uint2{a[r], other};
-      if (there[r]) *reinterpret_cast<uint2*>(to + at + (r ? apart : 0)) = four;
+  for (int k = 0; k < C / 16; ++k)
+#pragma unroll
+    for (int x = 0; x < 4; ++x) {
+      const int unit = first + g + x % 2 * 8, channel = 16 * k + x / 2 * 8 + 2 * t;
+      const bf16* at = w2 + channel * hidden + unit;
+      a[k][x] = unit < hidden ? pack_bf16(to_compute(at[0]), to_compute(at[hidden])) : 0;
     }
+}
+
+/// Stores sixteen units of sixteen rows, of which `a` has units as rows. Neighbouring lanes exchange
+/// halves, so that each writes four units and a row's lie in one sector.
+__device__ inline void store_turned(bf16* to, int hidden, int rows, const std::uint32_t (&a)[4]) {
+  const int g = int(threadIdx.x) % 32 / 4, t = int(threadIdx.x) % 4;
+  const bool odd = t % 2 != 0;
+  to += g * hidden + t % 2 * 8 + t / 2 * 4;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const std::uint32_t low = transpose_8x8(a[2 * r]), high = transpose_8x8(a[2 * r + 1]);
+    const std::uint32_t other = __shfl_xor_sync(0xffffffffu, odd ? low : high, 1);
+    const uint2 four = odd ? uint2{other, high} : uint2{low, other};
+    if (g + 8 * r < rows) *reinterpret_cast<uint2*>(to + 8 * r * hidden) = four;
   }
-};
+}
 
 template <int C, Activation A>
 __global__ void __launch_bounds__(backward_threads, 1)
-    backward_kernel(const __grid_constant__ FeedForwardBackwardParams<bf16> call, index_t before, index_t rows,
-                    const __grid_constant__ Left left) {
+    backward_kernel(const __grid_constant__ FeedForwardBackwardParams<bf16> call, index_t before, index_t all_rows,
+                    index_t stretch, const __grid_constant__ Parts parts) {
   extern __shared__ uint4 stages[];
   const FeedForwardParams<bf16>& p = call.f;
-  const unsigned memory = shared_address(stages), bias = memory + 2 * Stage<C>::bytes;
-  const FirstTile<C> first_tile;
-  const SecondTile second_tile;
-  const int warp = int(threadIdx.x) / 32, hidden = int(p.hidden);
-  const index_t row = (index_t{blockIdx.x} * backward_warps + warp) * 16;
-  const Place place(row, rows, hidden);
+  const unsigned memory = shared_address(stages);
+  const RowTile<C> lanes;
+  const int warp = int(threadIdx.x) / 32, g = int(threadIdx.x) % 32 / 4, t = int(threadIdx.x) % 4;
+  const int hidden = int(p.hidden), chunks = (hidden + units - 1) / units, part = int(blockIdx.x) / chunks;
+  const int chunk_of_block = int(blockIdx.x) % chunks, own = chunk_of_block * units + warp * 16;
+  const index_t begin = part * stretch;
+  const int rows = int(all_rows - begin < stretch ? all_rows - begin : stretch), steps = (rows + step - 1) / step;
+  const bf16 *x = p.x + (before + begin) * C, *dy = call.dy + (before + begin) * C;
+  bf16* const gradients = parts.gradients + begin * hidden + own;
 
-  copy_chunk<C, backward_threads>(memory, p, 0);
-  place_bias<C, backward_threads>(memory, p);
-  Operand<C> x, dy;
-  tensor::load_operand<C>(x, p.x + before * C, C, row, rows, C);
-  tensor::load_operand<C>(dy, call.dy + before * C, C, row, rows, C);
+  const auto fetch = [&](int s) {
+    if (s < steps) {
+      const unsigned to = memory + unsigned(s % places * place_bytes<C>);
+      RowTile<C>::template copy<step, backward_threads>(to, x + s * (step * C), C, rows - s * step, C);
+      RowTile<C>::template copy<step, backward_threads>(to + step * C * 2, dy + s * (step * C), C, rows - s * step, C);
+    }
+    end_of_copies();  // one for each step, so that they can be counted
+  };
+#pragma unroll
+  for (int s = 0; s + 1 < places; ++s) fetch(s);
+  Operand<C> w1, w2;
+  tensor::load_operand<C>(w1, p.w1, C, own, hidden, C);
+  load_across<C>(w2, p.w2, own, hidden);
+  float bias[2];
+#pragma unroll
+  for (int r = 0; r < 2; ++r) bias[r] = own + g + 8 * r < hidden ? to_compute(p.b1[own + g + 8 * r]) : 0.f;
+  Sums<C> dw1 = {}, dw2 = {};
+  // db₂ is summed by the warps of the first units, eight channels in 64 each.
+  float db1[4] = {}, db2[C / 64][4] = {};
 
-  unsigned stage = 0;
-  for (int first = 0; first < hidden; first += chunk, stage ^= 1) {
-    wait_for_copies();
-    __syncthreads();  // and nobody reads the other stage any more
-    if (first + chunk < hidden)
-      copy_chunk<C, backward_threads>(memory + (stage ^ 1) * Stage<C>::bytes, p, first + chunk);
-    const unsigned w1 = memory + stage * Stage<C>::bytes, w2 = w1 + Stage<C>::first_bytes;
+  for (int s = 0; s < steps; ++s) {
+    wait_for_copies_but<places - 2>();
+    __syncthreads();  // and nobody reads the place before this one any more
+    fetch(s + places - 1);
+    const unsigned x_at = memory + unsigned(s % places * place_bytes<C>), dy_at = x_at + step * C * 2;
 #pragma unroll 1
-    for (int s = 0; s < chunk / 16; ++s) {
+    for (int row = 0; row < step; row += 16) {
       float h[2][4], slope[2][4] = {};
-      start(h, bias + unsigned(first + 16 * s) * 4);
+#pragma unroll
+      for (int e = 0; e < 8; ++e) h[e / 4][e % 4] = bias[e % 4 / 2];
 #pragma unroll
       for (int k = 0; k < C / 16; ++k) {
-        Slice w, u;
-        first_tile.columns(w, w1, 16 * s, k);
-        second_tile.terms(u, w2, 16 * k, s);
-        tensor::add_scores<bf16>(h[0], h[1], x[k], w);
-        tensor::add_scores<bf16>(slope[0], slope[1], dy[k], u);
+        Slice columns;
+        lanes.columns(columns, x_at, row, k);
+        tensor::add_scores<bf16>(h[0], h[1], w1[k], columns);
+        lanes.columns(columns, dy_at, row, k);
+        tensor::add_scores<bf16>(slope[0], slope[1], w2[k], columns);
       }
 #pragma unroll
       for (int e = 0; e < 8; ++e) {
         const auto of = activation<A, true>(h[e / 4][e % 4]);
         h[e / 4][e % 4] = of.value, slope[e / 4][e % 4] *= of.slope;
       }
+      // Rows that do not exist have dy = 0: whatever their a, they add nothing.
       const tensor::Weights<bf16> a(h[0], h[1]), dp(slope[0], slope[1]);
-      place.store(left.activations + first + 16 * s, a.a);
-      place.store(left.gradients + first + 16 * s, dp.a);
+      dp.add_to(db1);
+#pragma unroll
+      for (int j = 0; j < C / 16; ++j) {
+        Slice terms;
+        lanes.terms(terms, x_at, row, j);
+        dp.template add_terms<C>(dw1, terms, j);
+        lanes.terms(terms, dy_at, row, j);
+        a.template add_terms<C>(dw2, terms, j);
+        constexpr std::uint32_t one = 0x3f803f80u, ones[4] = {one, one, one, one};
+        if (chunk_of_block == 0 && j % 4 == warp / 2) {
+          if (warp % 2) mma_k16(db2[j / 4], ones, terms[2], terms[3]);
+          else mma_k16(db2[j / 4], ones, terms[0], terms[1]);
+        }
+      }
+      if (own < hidden) store_turned(gradients + index_t{s * step + row} * hidden, hidden, rows - s * step - row, dp.a);
     }
   }
+
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const int unit = own + g + 8 * r;
+    if (unit >= hidden) continue;
+    const index_t at = (index_t{part} * hidden + unit) * C + 2 * t;
+#pragma unroll
+    for (int j = 0; j < C / 8; ++j) {
+      tensor::put_pair(parts.dw1 + at + 8 * j, dw1[j][2 * r], dw1[j][2 * r + 1], false);
+      tensor::put_pair(parts.dw2 + at + 8 * j, dw2[j][2 * r], dw2[j][2 * r + 1], false);
+    }
+    if (t == 0) parts.db1[index_t{part} * hidden + unit] = db1[2 * r];
+  }
+  if (chunk_of_block == 0 && g == 0)
+#pragma unroll
+    for (int j = 0; j < C / 64; ++j)
+      tensor::put_pair(parts.db2 + index_t{part} * C + 64 * j + 8 * warp + 2 * t, db2[j][0], db2[j][1], false);
+}
+
+/// How many stretches of rows there are: as many blocks as multiprocessors, but no fewer rows than a few
+/// steps each.
+index_t stretches(const FeedForwardParams<bf16>& p, index_t rows) {
+  const index_t wanted = std::min(multiprocessors() / ceil_div(p.hidden, units), rows / (4 * step));
+  return std::max<index_t>(1, wanted);
 }
 
 }  // namespace
 
-void backward(const FeedForwardBackwardParams<bf16>& p, index_t first, index_t rows, const Left& left) {
+index_t backward_parts(const FeedForwardParams<bf16>& p, index_t rows) {
+  return ceil_div(rows, ceil_div(ceil_div(rows, stretches(p, rows)), step) * step);
+}
+
+bool backward_fits(const FeedForwardParams<bf16>& p) {
+  return (p.channels == 64 ? backward_bytes<64> : backward_bytes<128>) <= max_shared_bytes();
+}
+
+void backward(const FeedForwardBackwardParams<bf16>& p, index_t first, index_t rows, const Parts& parts) {
   with_kernel(p.f.channels, p.f.act, [&]<int C, Activation A>() {
-    const int bytes = shared_bytes<C>(p.f.hidden);
-    allow_shared(backward_kernel<C, A>, bytes, "feed_forward_backward");
-    const unsigned blocks = unsigned(ceil_div(rows, block_rows));
-    backward_kernel<C, A><<<blocks, backward_threads, bytes, stream()>>>(p, first, rows, left);
+    allow_shared(backward_kernel<C, A>, backward_bytes<C>, "feed_forward_backward");
+    const index_t stretch = ceil_div(ceil_div(rows, stretches(p.f, rows)), step) * step;
+    const unsigned blocks = unsigned(ceil_div(p.f.hidden, units) * ceil_div(rows, stretch));
+    backward_kernel<C, A><<<blocks, backward_threads, backward_bytes<C>, stream()>>>(p, first, rows, stretch, parts);
     check_launch("feed_forward_backward");
   });
 }

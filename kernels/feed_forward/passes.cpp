@@ -12,8 +12,8 @@ namespace flr::cuda {
 namespace {
 
 constexpr index_t most_hidden = 4096;
-/// Activations, and as many gradients, that the backward kernel leaves at a time: 128 MiB in all.
-constexpr index_t most_left = index_t{1} << 25;
+/// Gradients in front of activations that the backward kernel leaves at a time: 128 MiB.
+constexpr index_t most_left = index_t{1} << 26;
 
 }  // namespace
 
@@ -29,7 +29,7 @@ bool feed_forward_fits(const FeedForwardParams<bf16>& p, std::string* why) {
   if (p.act != Activation::gelu && p.act != Activation::gelu_tanh && p.act != Activation::relu)
     return decline("the kernels have gelu, gelu_tanh and relu");
   const index_t bytes = 4 * 64 * p.channels * 2 + p.hidden * 4;
-  if (bytes > max_shared_bytes())
+  if (bytes > max_shared_bytes() || !feed_forward::backward_fits(p))
     return decline(fmt::format("{} bytes of shared memory, this GPU has {}", bytes, max_shared_bytes()));
   // A block reads all weights: it must have many rows, and the chip many blocks.
   const index_t least = index_t{64} * multiprocessors();
@@ -47,8 +47,11 @@ void feed_forward_backward_passes(const FeedForwardBackwardParams<bf16>& p) {
   const FeedForwardParams<bf16>& f = p.f;
   const index_t C = f.channels, hidden = f.hidden, most = most_left / hidden;
   const index_t range = ceil_div(ceil_div(f.rows, ceil_div(f.rows, most)), 64) * 64;
-  const Scratch<bf16> activations(range * hidden), gradients(range * hidden);
-  const feed_forward::Left left{activations.data(), gradients.data()};
+  const Scratch<bf16> gradients(range * hidden);
+  const index_t last = f.rows - (ceil_div(f.rows, range) - 1) * range, size = hidden * C;
+  const index_t parts = std::max(feed_forward::backward_parts(f, range), feed_forward::backward_parts(f, last));
+  const Scratch<float> dw1(parts * size), dw2(parts * size), db1(parts * hidden), db2(parts * C);
+  const feed_forward::Parts left{gradients.data(), dw1.data(), dw2.data(), db1.data(), db2.data()};
   for (index_t first = 0; first < f.rows; first += range) {
     const index_t rows = std::min(range, f.rows - first);
     feed_forward::backward(p, first, rows, left);
@@ -59,18 +62,15 @@ void feed_forward_backward_passes(const FeedForwardBackwardParams<bf16>& p) {
       g.ldc = C, g.beta = p.dx_mode == GradMode::accumulate ? 1.0f : 0.0f;
       gemm_into(g, p.dx + first * C);
     }
-    const auto adds = [&](GradMode mode) { return first > 0 || mode == GradMode::accumulate; };
-    // dw (+)= gᵀ input and db (+)= Σ g, of those that are wanted.
-    const auto sum_rows = [&](index_t in, index_t out, const bf16* g, const bf16* input, float* dw, GradMode dw_mode,
-                              float* db, GradMode db_mode) {
-      if (db_mode == GradMode::ignore) db = nullptr;
-      if (dw_mode != GradMode::ignore)
-        dense::weight_gradient(rows, in, out, g, input, dw, adds(dw_mode), db, adds(db_mode));
-      else if (db)
-        dense::thin_sums<bf16>(rows, 0, out, nullptr, g, db, false, adds(db_mode));
+    const index_t stretches = feed_forward::backward_parts(f, rows);
+    const auto sum = [&](index_t n, const float* partials, float* to, GradMode mode, index_t across = 0) {
+      if (mode != GradMode::ignore)
+        dense::sum_parts<float>(stretches, n, partials, to, across, first > 0 || mode == GradMode::accumulate);
     };
-    sum_rows(C, hidden, left.gradients, f.x + first * C, p.dw1, p.dw1_mode, p.db1, p.db1_mode);
-    sum_rows(hidden, C, p.dy + first * C, left.activations, p.dw2, p.dw2_mode, p.db2, p.db2_mode);
+    sum(size, left.dw1, p.dw1, p.dw1_mode);
+    sum(size, left.dw2, p.dw2, p.dw2_mode, C);
+    sum(hidden, left.db1, p.db1, p.db1_mode);
+    sum(C, left.db2, p.db2, p.db2_mode);
   }
 }
 

@@ -6,9 +6,10 @@
 // what it ends with is a part, and encode_merge adds the parts in order. Scores are taken as
 // latents × tokens: two neighbouring tiles are then A of P v as they stand. The maximum is raised
 // only when a score passes it by 2⁸: weights up to 256 are as exact as weights up to 1, and raising
-// is almost never needed.
+// is almost never needed. Or it is that of some tokens and stays (encode_sampled.cu says why it may):
+// then nothing looks at scores but their exponentials.
 #include <cstdlib>
-#include <cstring>
+#include <string_view>
 
 #include "flare/fragments.cuh"
 #include "flare/launch.hpp"
@@ -31,6 +32,16 @@ struct State {
   float l[4] = {};
   float m0 = -INFINITY, m1 = -INFINITY;  ///< what is subtracted, in base 2
 
+  /// Takes the maximum over `samples` tokens spread over all N.
+  __device__ void sample(const bf16* k_head, index_t stride, index_t N, float scale) {
+    for (int first = 0; first < samples; first += 16) {
+      const Rows<D> k[1] = {load_rows<D>(k_head, stride * (N / samples), first, samples)};
+      float s[2][4], x0, x1;
+      score<true, true>(s, k, scale, 16, x0, x1);
+      m0 = fmaxf(m0, quad_max(x0)), m1 = fmaxf(m1, quad_max(x1));
+    }
+  }
+
   __device__ void raise(float x0, float x1) {
     x0 = fmaxf(m0, quad_max(x0)), x1 = fmaxf(m1, quad_max(x1));
     const float f0 = exp2_fast(m0 - x0), f1 = exp2_fast(m1 - x1);
@@ -41,8 +52,8 @@ struct State {
   }
 
   /// Scores of 16·H tokens, of which `valid` count; whether the maximum has to be raised. `Whole`:
-  /// all count.
-  template <bool Whole, int H>
+  /// all count. Without `Looks` it never has.
+  template <bool Whole, bool Looks, int H>
   __device__ bool score(float (&s)[2 * H][4], const Rows<D> (&k)[H], float scale, int valid,
                         float& x0, float& x1) const {
     const int t = threadIdx.x % 4;
@@ -58,6 +69,7 @@ struct State {
         for (int e = 0; e < 4; ++e)
           if (8 * i + 2 * t + e % 2 >= valid) s[i][e] = -INFINITY;
     }
+    if constexpr (!Looks) return false;
     x0 = -INFINITY, x1 = -INFINITY;
 #pragma unroll
     for (int i = 0; i < 2 * H; ++i) {
@@ -95,13 +107,43 @@ struct State {
   }
 };
 
-/// A unit is a head and every `latent_blocks`-th group of 16 latents; a block takes `units` of
-/// them, and has several splits where there are fewer units than warps.
+/// A warp's walk down the tokens of a head, by pointers: nothing is multiplied in the loop.
 template <int D>
+struct TokenRows {
+  const bf16 *row, *ahead;  ///< token g of this step, and token `lane` of the next one
+  int stride;
+  index_t turn;
+
+  __device__ TokenRows(const bf16* head, index_t stride, index_t first, index_t tokens)
+      : row(head + (first + threadIdx.x % 32 / 4) * stride),
+        ahead(head + (first + tokens + threadIdx.x % 32) * stride), stride(int(stride)), turn(tokens * stride) {}
+
+  /// Tokens first … first + 15 of this step.
+  __device__ Rows<D> load(int first) const {
+    const int t = threadIdx.x % 4;
+    Rows<D> r = {};
+    load_row<D>(r.lo, row + first * stride, t);
+    load_row<D>(r.hi, row + (first + 8) * stride, t);
+    return r;
+  }
+  /// To the next step; brings the one after it into the second-level cache, where there is one.
+  __device__ void advance(bool more) {
+    if (more) prefetch(ahead);
+    row += turn, ahead += turn;
+  }
+};
+
+/// A unit is a head and every `latent_blocks`-th group of 16 latents; a block takes `units` of
+/// them, and has several splits where there are fewer units than warps. `Sampled`: the maximum stays,
+/// and `overflow` begins as 0; otherwise the kernel runs only if that is none, or not 0.
+template <int D, bool Sampled>
 __global__ void __launch_bounds__(Tiling<D>::warps * 32)
-    encode_kernel(Encode p, int units, int latent_blocks, float* o, float* ml,
-                  const int* only_if) {
-  if (only_if && !*only_if) return;
+    encode_kernel(Encode p, int units, int latent_blocks, float* o, float* ml, int* overflow) {
+  if constexpr (Sampled) {
+    if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0) *overflow = 0;
+  } else {
+    if (overflow && !*overflow) return;
+  }
   using Tile = Tiling<D>;
   constexpr int G = Tile::groups, tokens = 16 * Tile::halves;
   const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4;
@@ -121,20 +163,17 @@ __global__ void __launch_bounds__(Tiling<D>::warps * 32)
     state[i].q = load_left<D>(p.q.head(b, h), p.q.s.row,
                               index_t{first_group + i * latent_blocks} * 16, p.n.M);
   const bf16 *k_head = p.k.head(b, h), *v_head = p.v.head(b, h);
-  const auto step = [&]<bool Whole>(index_t n) {
-    Rows<D> k[Tile::halves], v[Tile::halves];
+  if constexpr (Sampled) {
 #pragma unroll
-    for (int i = 0; i < Tile::halves; ++i) {
-      k[i] = load_rows<D>(k_head, p.k.s.row, n + 16 * i, N);
-      v[i] = transposed(load_rows<D>(v_head, p.v.s.row, n + 16 * i, N));
-    }
-    const index_t next = n + stride, next_end = next + tokens < N ? next + tokens : N;
-    prefetch_row(k_head, p.k.s.row, next, next_end);
-    prefetch_row(v_head, p.v.s.row, next, next_end);
+    for (int i = 0; i < G; ++i) state[i].sample(k_head, p.k.s.row, N, scale);
+  }
+  using Loaded = Rows<D>[Tile::halves];
+  const auto add_tokens = [&]<bool Whole>(const Loaded& k, const Loaded& v, int valid) {
     const auto add = [&](State<D>& group) {
       float scores[2 * Tile::halves][4], x0, x1;
-      if (__any_sync(0xffffffffu, group.template score<Whole>(scores, k, scale, int(N - n), x0, x1)))
-        group.raise(x0, x1);
+      const bool passed = group.template score<Whole, !Sampled>(scores, k, scale, valid, x0, x1);
+      if constexpr (!Sampled)
+        if (__any_sync(0xffffffffu, passed)) group.raise(x0, x1);
       group.add(scores, v, scale);
     };
     if (full) {  // without a branch between them the groups' products and exponentials overlap
@@ -147,8 +186,27 @@ __global__ void __launch_bounds__(Tiling<D>::warps * 32)
     }
   };
   index_t n = index_t{split} * tokens;
-  for (; n + tokens <= N; n += stride) step.template operator()<true>(n);
-  if (n < N) step.template operator()<false>(n);
+  TokenRows<D> keys(k_head, p.k.s.row, n, stride), values(v_head, p.v.s.row, n, stride);
+  for (; n + tokens <= N; n += stride) {
+    Loaded k, v;
+#pragma unroll
+    for (int i = 0; i < Tile::halves; ++i) {
+      k[i] = keys.load(16 * i);
+      v[i] = transposed(values.load(16 * i));
+    }
+    const bool more = n + stride + tokens <= N && int(threadIdx.x) % 32 < tokens;
+    keys.advance(more), values.advance(more);
+    add_tokens.template operator()<true>(k, v, tokens);
+  }
+  if (n < N) {
+    Loaded k, v;
+#pragma unroll
+    for (int i = 0; i < Tile::halves; ++i) {
+      k[i] = load_rows<D>(k_head, p.k.s.row, n + 16 * i, N);
+      v[i] = transposed(load_rows<D>(v_head, p.v.s.row, n + 16 * i, N));
+    }
+    add_tokens.template operator()<false>(k, v, int(N - n));
+  }
   const index_t part = ((index_t{b} * p.n.H + h) * splits + split) * p.n.M;
 #pragma unroll
   for (int i = 0; i < G; ++i)
@@ -159,24 +217,10 @@ __global__ void __launch_bounds__(Tiling<D>::warps * 32)
     }
 }
 
-/// FLR_ENCODE=sampled: the other way whatever the number of scores, so that tests reach it with few.
-bool sampling_asked() {
-  const char* text = std::getenv("FLR_ENCODE");
-  return text && std::strcmp(text, "sampled") == 0;
-}
-
-}  // namespace
-
-void encode(const Encode& p) {
-  // The other way pays where a pass over the scores takes longer than the two launches that follow
-  // it in vain.
-  const double scores = double(p.n.B) * p.n.H * p.n.M * double(p.n.N);
-  const bool sampled =
-      (scores >= 0x1p27 || sampling_asked()) && p.n.N >= 1024 && p.n.D <= 64;
-  Scratch<int> overflow(1);
-  if (sampled) encode_sampled(p, overflow);
-  const int* const only_if = sampled ? overflow.data() : nullptr;
-  with_width(p.n.D, [&]<int D>() {
+/// All tokens by encode_kernel, and the merge.
+template <bool Sampled>
+void encode_held(const Encode& p, int* overflow) {
+  with_width<Sampled ? 64 : 128>(p.n.D, [&]<int D>() {
     using Tile = Tiling<D>;
     const int latent_blocks = int(ceil_div(ceil_div(p.n.M, 16), Tile::groups));
     const index_t all_units = index_t{p.n.H} * latent_blocks;
@@ -186,15 +230,37 @@ void encode(const Encode& p) {
     const index_t others = p.n.B * ceil_div(all_units, units);
     // A part should be of a few tiles at least: it is written, and read by the merge.
     const index_t most = ceil_div(p.n.N, index_t{16} * Tile::halves * 4 * subsplits);
-    const unsigned blocks = resident_blocks(encode_kernel<D>, Tile::warps * 32, 0, others, most);
+    const unsigned blocks = resident_blocks(encode_kernel<D, Sampled>, Tile::warps * 32, 0, others, most);
     const int splits = int(blocks) * subsplits;
     const index_t rows = index_t{p.n.B} * p.n.H * splits * p.n.M;
     const Scratch<float> o(rows * D), ml(rows * 2);
-    encode_kernel<D><<<dim3(blocks, unsigned(others)), Tile::warps * 32, 0, stream()>>>(
-        p, units, latent_blocks, o, ml, only_if);
+    encode_kernel<D, Sampled><<<dim3(blocks, unsigned(others)), Tile::warps * 32, 0, stream()>>>(
+        p, units, latent_blocks, o, ml, overflow);
     check_launch("flare_encode");
-    encode_merge(p, o, ml, splits, {.only_if = only_if});
+    if constexpr (Sampled) encode_merge(p, o, ml, splits, {.raise = overflow});
+    else encode_merge(p, o, ml, splits, {.only_if = overflow});
   });
+}
+
+/// FLR_ENCODE=held|ring|follow: one of the ways whatever the sizes, for tests and measurements.
+std::string_view asked_way() {
+  const char* text = std::getenv("FLR_ENCODE");
+  return text ? text : "";
+}
+
+}  // namespace
+
+void encode(const Encode& p) {
+  // Ways that sample pay where a pass over the scores takes longer than the two launches that follow
+  // in vain.
+  const double scores = double(p.n.B) * p.n.H * p.n.M * double(p.n.N);
+  const std::string_view way = asked_way();
+  const bool samples_fit = p.n.N >= 1024 && p.n.D <= 64;
+  if (!samples_fit || way == "follow" || (way.empty() && scores < 0x1p27)) return encode_held<false>(p, nullptr);
+  Scratch<int> overflow(1);
+  if (way == "held") encode_held<true>(p, overflow.data());
+  else encode_sampled(p, overflow);
+  encode_held<false>(p, overflow.data());
 }
 
 }  // namespace flr::cuda::flare

@@ -105,6 +105,8 @@ struct Guard {
 /// (m, l) [B,H,splits,M,2], the maximum in base 2 and the sum.
 template <class T>
 void encode_merge(const EncodeOf<T>&, const float* o, const float* ml, int splits, Guard = {});
+/// Tokens that a sample of them has.
+inline constexpr int samples = 64;
 /// Encode with maxima from a sample of the tokens, which has to be done over where `overflow` is
 /// set afterwards. At least 64 tokens, D at most 64.
 void encode_sampled(const Encode&, Scratch<int>& overflow);

@@ -37,20 +37,6 @@ struct Problem {
   float *dw, *db;  ///< of each stretch: [out,in] and [out]; db may be null
 };
 
-/// Begins to copy `step` rows of up to Columns columns; zeros beyond `rows` rows and `columns` columns.
-template <int Columns>
-__device__ void copy_rows(unsigned to, const bf16* from, int stride, int rows, int columns) {
-  constexpr int pieces = Columns / 8, turn = threads / pieces;
-  static_assert(turn % 8 == 0);  // so that a thread's pieces are exchanged alike
-  const int first = int(threadIdx.x) / pieces, piece = int(threadIdx.x) % pieces;
-  if (piece * 8 >= columns) rows = 0;
-  to += tensor::Tile<bf16, Columns>::offset(first, piece);
-  const bf16* at = from + first * stride + piece * 8;
-#pragma unroll
-  for (int r = 0; r < step; r += turn, at += turn * stride)
-    copy_async<16>(to + unsigned(r * Columns * 2), first + r < rows ? at : from, first + r < rows);
-}
-
 template <int M, int N>
 __global__ void __launch_bounds__(threads, Tiling<M, N>::blocks)
     weight_gradient_kernel(const __grid_constant__ Problem p) {
@@ -73,8 +59,8 @@ __global__ void __launch_bounds__(threads, Tiling<M, N>::blocks)
     if (s < steps) {
       const unsigned to = memory + unsigned(s % T::stages * T::stage_bytes);
       const index_t row = index_t{s} * step;
-      copy_rows<M>(to, dp + row * p.out, p.out, count - s * step, p.out - first_out);
-      copy_rows<N>(to + T::dp_bytes, x + row * p.in, p.in, count - s * step, p.in - first_in);
+      tensor::Tile<bf16, M>::template copy<step, threads>(to, dp + row * p.out, p.out, count - s * step, p.out - first_out);
+      tensor::Tile<bf16, N>::template copy<step, threads>(to + T::dp_bytes, x + row * p.in, p.in, count - s * step, p.in - first_in);
     }
     end_of_copies();  // one for each step, so that they can be counted
   };

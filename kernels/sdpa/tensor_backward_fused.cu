@@ -13,6 +13,7 @@
 // Two warps on a quarter of a multiprocessor issue an instruction in 2.3 clocks (Nsight Compute, H100):
 // each waits for its own products. Sixteen warps of 32 keys issue one in 1.9, and have more to issue and
 // twice as much to add up: B = 32, N = 2000, H = 8, D = 16 takes 0.87 in place of 0.80 ms.
+#include "common/barrier.cuh"
 #include "sdpa/layout.cuh"
 #include "sdpa/tensor.hpp"
 #include "sdpa/tensor_gradient.cuh"
@@ -29,12 +30,15 @@ template <int Depth>
 struct FusedTiling {
   static constexpr int groups = Depth <= 16 ? 4 : 2;  ///< of sixteen keys, a warp
   static constexpr int keys = fused_warps * groups * 16;
-  static constexpr int tile = Depth <= 16 ? 128 : 64, steps = tile / 16;  ///< of queries
+  static constexpr int tile = 1024 / Depth, steps = tile / 16;  ///< of queries
   static constexpr int tile_bytes = tile * Depth * 2;
   static constexpr int stage_bytes = 2 * tile_bytes + tile * 8;  ///< q, dy, L and δ
   static constexpr int part = steps * (Depth / 8) * 32;  ///< float4 of a warp's part of dq
+  static_assert(part == fused_threads);  // a thread adds up one of each warp
   static constexpr int room_bytes = fused_warps * part * 16;
-  static constexpr int shared_bytes = 2 * stage_bytes + 2 * room_bytes;
+  /// Of tiles that are read and of parts that are left; see fused_kernel.
+  static constexpr int places = 3;
+  static constexpr int shared_bytes = places * (stage_bytes + room_bytes) + 8;  ///< and a barrier
 };
 
 /// A head's queries.
@@ -118,80 +122,93 @@ struct Keys {
   u32 hidden = 0;  ///< bit 2 m + r: row g + 8 r of group m; nobody sees it
 };
 
-/// A tile of queries: parts of dq go to `room`, a float4 of a lane for each step and eight channels.
+/// All tiles of queries, with the other warps of the block. stage(i) is tile i in shared memory, room(i)
+/// this lane's part of dq there, a float4 for each step and eight channels; ready(i) is called in the
+/// middle of tile i and done(i) at its end.
 ///
 /// Groups of keys follow each other through three kinds of work, which different units do: products
 /// for scores and slopes, exponentials, products for sums. While a group is in its exponentials the
-/// scores of the second one after it, perhaps of the next step, and the sums of the one before are
-/// on their way.
-template <int Depth, bool Restricted>
-__device__ void walk_tile(Keys<Depth>& own, const Tile<bf16, Depth>& lanes, unsigned stage, unsigned room,
-                          float scale) {
+/// scores of the second one after it, perhaps of the next step or tile, and the sums of the one before
+/// are on their way.
+template <int Depth, bool Restricted, class Stage, class Room, class Ready, class Done>
+__device__ void walk_tiles(Keys<Depth>& own, const Tile<bf16, Depth>& lanes, int tiles, float scale, Stage stage,
+                           Room room, Ready ready, Done done) {
   using F = FusedTiling<Depth>;
   constexpr int G = F::groups, blocks_of_8 = Depth / 8;
   constexpr float zeros[2][4] = {};
   float s[2][2][4], slope[2][2][4];  // of two groups
   Columns<Depth> now;
-  now.load(lanes, stage, 0);
+  now.load(lanes, stage(0), 0);
 #pragma unroll
   for (int m = 0; m < 2; ++m) {
     products<Depth>(s[m], own.k[m], now.q, zeros);
     products<Depth>(slope[m], own.v[m], now.dy, now.start);
   }
+  for (int i = 0; i < tiles; ++i) {
+    const unsigned here = stage(i), parts = room(i);
 #pragma unroll 2
-  for (int step = 0; step < F::steps; ++step) {
-    Slice<bf16, Depth> q_terms[slices<bf16, Depth>], dy_terms[slices<bf16, Depth>];
-#pragma unroll
-    for (int x = 0; x < slices<bf16, Depth>; ++x) {
-      lanes.terms(q_terms[x], stage, 16 * step, x);
-      lanes.terms(dy_terms[x], stage + F::tile_bytes, 16 * step, x);
-    }
-    Columns<Depth> next;  // after the last step the scores are not used
-    next.load(lanes, stage, 16 * (step + 1 < F::steps ? step + 1 : step));
-    float dq[blocks_of_8][4] = {};
-    u32 turned[4];
-    const auto add_dq = [&](int m) {
-#pragma unroll
-      for (int j = 0; j < blocks_of_8; ++j) mma_k16(dq[j], turned, own.across[m][j][0], own.across[m][j][1]);
-    };
-#pragma unroll
-    for (int m = 0; m < G; ++m) {
-      const int at = m % 2;
-      if constexpr (Restricted) {
-#pragma unroll
-        for (int r = 0; r < 2; ++r)
-          if (own.hidden >> (2 * m + r) & 1) {
-#pragma unroll
-            for (int e = 0; e < 4; ++e) s[at][e / 2][2 * r + e % 2] = -INFINITY;
-          }
-      }
-#pragma unroll
-      for (int e = 0; e < 8; ++e) {
-        float& x = s[at][e / 4][e % 4];
-        x = exp2_fast(fmaf(x, scale, -now.lse[e / 4][e % 2]));
-        slope[at][e / 4][e % 4] *= x;
-      }
-      const Weights<bf16> weights(s[at][0], s[at][1]), changes(slope[at][0], slope[at][1]);
-      const Columns<Depth>& of = m + 2 < G ? now : next;
-      products<Depth>(s[at], own.k[(m + 2) % G], of.q, zeros);
-      products<Depth>(slope[at], own.v[(m + 2) % G], of.dy, of.start);
-      if (m > 0) add_dq(m - 1);
-#pragma unroll
-      for (int i = 0; i < 4; ++i) turned[i] = transpose_8x8(changes.a[i % 2 * 2 + i / 2]);
+    for (int step = 0; step < F::steps; ++step) {
+      if (step == F::steps / 2) ready(i);
+      Slice<bf16, Depth> q_terms[slices<bf16, Depth>], dy_terms[slices<bf16, Depth>];
 #pragma unroll
       for (int x = 0; x < slices<bf16, Depth>; ++x) {
-        weights.template add_terms<Depth>(own.dv[m], dy_terms[x], x);
-        changes.template add_terms<Depth>(own.dk[m], q_terms[x], x);
+        lanes.terms(q_terms[x], here, 16 * step, x);
+        lanes.terms(dy_terms[x], here + F::tile_bytes, 16 * step, x);
       }
-    }
-    add_dq(G - 1);
+      Columns<Depth> next;  // after the last tile its scores are not used
+      if (step + 1 < F::steps) next.load(lanes, here, 16 * (step + 1));
+      else next.load(lanes, stage(i + 1), 0);
+      float dq[blocks_of_8][4] = {};
+      u32 turned[4];
+      const auto add_dq = [&](int m) {
 #pragma unroll
-    for (int j = 0; j < blocks_of_8; ++j)
-      save4(room + unsigned((step * blocks_of_8 + j) * 32) * 16, make_float4(dq[j][0], dq[j][1], dq[j][2], dq[j][3]));
-    now = next;
+        for (int j = 0; j < blocks_of_8; ++j) mma_k16(dq[j], turned, own.across[m][j][0], own.across[m][j][1]);
+      };
+#pragma unroll
+      for (int m = 0; m < G; ++m) {
+        const int at = m % 2;
+        if constexpr (Restricted) {
+#pragma unroll
+          for (int r = 0; r < 2; ++r)
+            if (own.hidden >> (2 * m + r) & 1) {
+#pragma unroll
+              for (int e = 0; e < 4; ++e) s[at][e / 2][2 * r + e % 2] = -INFINITY;
+            }
+        }
+#pragma unroll
+        for (int e = 0; e < 8; ++e) {
+          float& x = s[at][e / 4][e % 4];
+          x = exp2_fast(fmaf(x, scale, -now.lse[e / 4][e % 2]));
+          slope[at][e / 4][e % 4] *= x;
+        }
+        const Weights<bf16> weights(s[at][0], s[at][1]), changes(slope[at][0], slope[at][1]);
+        const Columns<Depth>& of = m + 2 < G ? now : next;
+        products<Depth>(s[at], own.k[(m + 2) % G], of.q, zeros);
+        products<Depth>(slope[at], own.v[(m + 2) % G], of.dy, of.start);
+        if (m > 0) add_dq(m - 1);
+#pragma unroll
+        for (int x = 0; x < 4; ++x) turned[x] = transpose_8x8(changes.a[x % 2 * 2 + x / 2]);
+#pragma unroll
+        for (int x = 0; x < slices<bf16, Depth>; ++x) {
+          weights.template add_terms<Depth>(own.dv[m], dy_terms[x], x);
+          changes.template add_terms<Depth>(own.dk[m], q_terms[x], x);
+        }
+      }
+      add_dq(G - 1);
+#pragma unroll
+      for (int j = 0; j < blocks_of_8; ++j)
+        save4(parts + unsigned((step * blocks_of_8 + j) * 32) * 16, make_float4(dq[j][0], dq[j][1], dq[j][2], dq[j][3]));
+      now = next;
+    }
+    done(i);
   }
 }
 
+/// Warps pass from tile to tile without waiting for each other: in the middle of tile i a warp waits for
+/// all to have done tile i − 1, half a tile ago, adds up its share of their parts of that one, and begins
+/// to copy tile i + 2 to where it was. At the end of tile i tile i + 1 must be there for all: its copies
+/// began in the middle of tile i − 1, and each warp had waited for its own before it said that tile to be
+/// done. The third room for parts is for warps that begin tile i + 1 while others still add up tile i − 1.
 template <int Depth>
 __global__ void __launch_bounds__(fused_threads, 1)
     fused_kernel(const __grid_constant__ SdpaBackwardParams<bf16> call, const QueryStatistics<bf16>* statistics,
@@ -202,7 +219,8 @@ __global__ void __launch_bounds__(fused_threads, 1)
   constexpr int G = F::groups, blocks_of_8 = Depth / 8;
   extern __shared__ uint4 tensor_memory[];
   const SdpaParams<bf16>& p = call.f;
-  const unsigned memory = shared_address(tensor_memory), rooms = memory + 2 * F::stage_bytes;
+  const unsigned memory = shared_address(tensor_memory), rooms = memory + F::places * F::stage_bytes;
+  const unsigned barrier = rooms + F::places * F::room_bytes;
   const Tile<bf16, Depth> lanes;
   const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32, g = lane / 4;
   const float scale = p.scale * log2_e<float>;
@@ -213,13 +231,15 @@ __global__ void __launch_bounds__(fused_threads, 1)
   const std::uint8_t* keep = p.keep ? p.keep + at / p.H * p.keep_batch : nullptr;
 
   const Queries all{head(p.q, p.qs, at, p.H), head(call.dout, call.dos, at, p.H), statistics + at * p.Nq};
-  const auto copy_tile = [&](index_t i, unsigned stage) {
-    const index_t left = p.Nq - i;
-    if (left > 0)
-      copy_queries<Depth>(memory + stage * F::stage_bytes, call, all, i,
-                          int(left < F::tile ? left : F::tile));
+  const int tiles = int(ceil_div(p.Nq, F::tile));
+  const auto stage = [&](int i) { return memory + unsigned(i % F::places * F::stage_bytes); };
+  const auto room = [&](int i) { return rooms + unsigned(i % F::places * F::room_bytes); };
+  const auto copy_tile = [&](int i) {
+    const index_t begin = index_t{i} * F::tile, left = p.Nq - begin;
+    if (left > 0) copy_queries<Depth>(stage(i), call, all, begin, int(left < F::tile ? left : F::tile));
   };
-  copy_tile(0, 0);
+  copy_tile(0);
+  copy_tile(1);
   Keys<Depth> own;
 #pragma unroll
   for (int m = 0; m < G; ++m) {
@@ -237,39 +257,44 @@ __global__ void __launch_bounds__(fused_threads, 1)
   }
   const bool restricted = __any_sync(0xffffffffu, own.hidden != 0);
 
+  const auto add_parts = [&](int i) {
+    const int x = int(threadIdx.x);
+    float sum[4] = {};
+#pragma unroll
+    for (int w = 0; w < fused_warps; ++w) {
+      const float4 part = load4(room(i) + unsigned((w * F::part + x) * 16));
+      sum[0] += part.x, sum[1] += part.y, sum[2] += part.z, sum[3] += part.w;
+    }
+    const int channel = x / 32 % blocks_of_8 * 8 + x % 4 * 2;
+    if (channel >= p.D) return;
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const index_t row = index_t{i} * F::tile + x / 32 / blocks_of_8 * 16 + x % 32 / 4 + 8 * r;
+      if (row >= p.Nq) continue;
+      const float low = sum[2 * r] * p.scale, high = sum[2 * r + 1] * p.scale;
+      if (q_part) put_pair(q_part + row * p.D + channel, low, high, false);
+      else put_pair(q_place + row * q_target.s.row + channel, low, high, q_target.accumulate);
+    }
+  };
+  const auto own_room = [&](int i) { return room(i) + unsigned(warp * F::part + lane) * 16; };
+  const auto ready = [&](int i) {
+    if (i > 0) barrier_wait(barrier, unsigned(i - 1) % 2);
+    copy_tile(i + 2);
+    if (i > 0) add_parts(i - 1);
+  };
+  const auto done = [&](int) {
+    wait_for_copies();
+    __syncwarp();
+    if (lane == 0) barrier_arrive(barrier);
+  };
+
+  if (threadIdx.x == 0) barrier_init(barrier, fused_warps);
   wait_for_copies();
   __syncthreads();
-  copy_tile(F::tile, 1);
-  unsigned stage = 0;
-  for (index_t i = 0; i < p.Nq; i += F::tile, stage ^= 1) {
-    const unsigned tile = memory + stage * F::stage_bytes, room = rooms + stage * F::room_bytes;
-    const unsigned own_room = room + unsigned(warp * F::part + lane) * 16;
-    if (restricted) walk_tile<Depth, true>(own, lanes, tile, own_room, scale);
-    else walk_tile<Depth, false>(own, lanes, tile, own_room, scale);
-    // The next tile has come, all parts of this one are there, and its stage is free. Parts are
-    // read while other warps are at the next tile, which leaves its own in the other room.
-    wait_for_copies();
-    __syncthreads();
-    copy_tile(i + 2 * F::tile, stage);
-    for (int x = int(threadIdx.x); x < F::part; x += fused_threads) {
-      float sum[4] = {};
-#pragma unroll
-      for (int w = 0; w < fused_warps; ++w) {
-        const float4 part = load4(room + unsigned((w * F::part + x) * 16));
-        sum[0] += part.x, sum[1] += part.y, sum[2] += part.z, sum[3] += part.w;
-      }
-      const int channel = x / 32 % blocks_of_8 * 8 + x % 4 * 2;
-      if (channel >= p.D) continue;
-#pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        const index_t row = i + x / 32 / blocks_of_8 * 16 + x % 32 / 4 + 8 * r;
-        if (row >= p.Nq) continue;
-        const float low = sum[2 * r] * p.scale, high = sum[2 * r + 1] * p.scale;
-        if (q_part) put_pair(q_part + row * p.D + channel, low, high, false);
-        else put_pair(q_place + row * q_target.s.row + channel, low, high, q_target.accumulate);
-      }
-    }
-  }
+  if (restricted) walk_tiles<Depth, true>(own, lanes, tiles, scale, stage, own_room, ready, done);
+  else walk_tiles<Depth, false>(own, lanes, tiles, scale, stage, own_room, ready, done);
+  barrier_wait(barrier, unsigned(tiles - 1) % 2);
+  add_parts(tiles - 1);
 #pragma unroll
   for (int m = 0; m < G; ++m) {
     store_gradient<Depth>(own.dk[m], p.scale, p, k_target, at, at, first + 16 * m, int(p.D));

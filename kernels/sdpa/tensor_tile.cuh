@@ -68,9 +68,9 @@ struct Tile {
   }
 
   /// The block begins to copy n ≥ 1 rows of `depth` channels; zeros up to Rows and Depth.
-  template <int Rows>
+  template <int Rows, int Threads = threads>
   static __device__ void copy(unsigned tile, const T* rows, index_t stride, int n, int depth) {
-    constexpr int turn = threads / pieces;  // rows; the exchange is the same for all of a thread
+    constexpr int turn = Threads / pieces;  // rows; the exchange is the same for all of a thread
     static_assert(turn % 8 == 0);
     const int first = int(threadIdx.x) / pieces, piece = int(threadIdx.x) % pieces;
     const T* from = rows + first * stride + piece * piece_channels;

@@ -58,10 +58,13 @@ inline unsigned char* dynamic_shared() {
   return dynamic_shared_memory().data();
 }
 
+/// How warps follow each other: step by step, or one goes on until it has to wait for others.
+enum class Order { together, first_first, last_first };
+
 class Block {
  public:
-  Block(unsigned threads, const std::function<void()>& body)
-      : body_(body), fibers_(threads), warps_((threads + 31) / 32) {
+  Block(unsigned threads, const std::function<void()>& body, Order order)
+      : body_(body), fibers_(threads), warps_((threads + 31) / 32), order_(order) {
     if (threads % 32) give_up("a block is whole warps here");
   }
 
@@ -74,14 +77,10 @@ class Block {
       makecontext(
           &f.context, [] { current()->thread_main(); }, 0);
     }
-    for (std::size_t left = fibers_.size(); left > 0;) {
+    for (left_ = fibers_.size(); left_ > 0;) {
       const std::size_t before = steps_;
-      for (at_ = 0; at_ < fibers_.size(); ++at_) {
-        if (fibers_[at_].done) continue;
-        threadIdx = dim3(unsigned(at_));
-        swapcontext(&scheduler_, &fibers_[at_].context);
-        left -= fibers_[at_].done;
-      }
+      for (std::size_t w = 0; w < warps_.size(); ++w)
+        run_warp(order_ == Order::last_first ? warps_.size() - 1 - w : w);
       if (steps_ == before) give_up("threads wait for others that are gone");
     }
   }
@@ -160,6 +159,18 @@ class Block {
     std::size_t arrived = 0;
   };
 
+  void run_warp(std::size_t warp) {
+    for (std::size_t before = steps_ + 1; before != steps_;) {
+      before = steps_;
+      for (at_ = 32 * warp; at_ < 32 * (warp + 1); ++at_) {
+        if (fibers_[at_].done) continue;
+        threadIdx = dim3(unsigned(at_));
+        swapcontext(&scheduler_, &fibers_[at_].context);
+        left_ -= fibers_[at_].done;
+      }
+      if (order_ == Order::together) return;
+    }
+  }
   void thread_main() {
     body_();
     fibers_[at_].done = true;
@@ -174,14 +185,16 @@ class Block {
   std::vector<Fiber> fibers_;
   std::vector<Warp> warps_;
   ucontext_t scheduler_;
-  std::size_t at_ = 0, arrived_ = 0, steps_ = 0;
+  Order order_;
+  std::size_t at_ = 0, arrived_ = 0, steps_ = 0, left_ = 0;
   int votes_[3] = {};
 };
 
 /// Bytes behind the shared memory that a launch asks for, which nobody may write.
 constexpr std::size_t beyond = 1 << 15;
 
-/// kernel<<<grid, threads, shared, stream>>>(arguments) as translate.sh writes it.
+/// kernel<<<grid, threads, shared, stream>>>(arguments) as translate.sh writes it. Blocks take turns in
+/// how their warps follow each other: what they find must not depend on it.
 inline void launch(const std::function<void()>& kernel, dim3 grid, unsigned threads, int shared, int) {
   gridDim = grid;
   for (unsigned z = 0; z < grid.z; ++z)
@@ -190,7 +203,8 @@ inline void launch(const std::function<void()>& kernel, dim3 grid, unsigned thre
         blockIdx = dim3(x, y, z);
         std::vector<unsigned char>& memory = dynamic_shared_memory();
         memory.assign(std::size_t(shared) + beyond, 0xff);  // not numbers, until written
-        Block(threads, kernel).run();
+        static unsigned blocks = 0;
+        Block(threads, kernel, Order(blocks++ % 3)).run();
         for (std::size_t i = std::size_t(shared); i < memory.size(); ++i)
           if (memory[i] != 0xff) give_up("a kernel wrote beyond its shared memory");
       }

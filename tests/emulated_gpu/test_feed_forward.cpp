@@ -1,5 +1,5 @@
-// kernels/feed_forward as it stands there, on emulated warps, against the formulas in double. The
-// gradients of the weights are products of what the backward kernel leaves, and not here.
+// kernels/feed_forward as it stands there, on emulated warps, against the formulas in double. dx, a
+// product of what the backward kernel leaves, is not here.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -59,27 +59,48 @@ class Problem {
 
   /// Rows from `first` on.
   void check_backward(index_t first) const {
-    const index_t rows = c.rows - first;
-    std::vector<bf16> a(at(rows * c.hidden) + guard, bf16(untouched)), dp = a;
+    const index_t rows = c.rows - first, parts = kernels::backward_parts(params(), rows), size = c.hidden * c.channels;
+    std::vector<bf16> dp(at(rows * c.hidden) + guard, bf16(untouched));
+    const auto room = [&](index_t n) { return std::vector<float>(at(parts * n) + guard, untouched); };
+    std::vector<float> dw1 = room(size), dw2 = room(size), db1 = room(c.hidden), db2 = room(c.channels);
     FeedForwardBackwardParams<bf16> p;
     p.f = params(), p.dy = dy.data();
-    kernels::backward(p, first, rows, {a.data(), dp.data()});
+    kernels::backward(p, first, rows, {dp.data(), dw1.data(), dw2.data(), db1.data(), db2.data()});
 
-    Error of_a, of_dp;
+    Error of_dp, of_dw1, of_dw2, of_db1, of_db2;
+    Doubles w1_sums(at(size)), w2_sums(at(size)), b1_sums(at(c.hidden)), b2_sums(at(c.channels));
     for (index_t i = first; i < c.rows; ++i) {
       const Doubles h = hidden(i);
+      for (index_t o = 0; o < c.channels; ++o) b2_sums[at(o)] += double(dy[at(i * c.channels + o)]);
       for (index_t u = 0; u < c.hidden; ++u) {
         double sum = 0;
         for (index_t o = 0; o < c.channels; ++o)
           sum += double(w2[at(o * c.hidden + u)]) * double(dy[at(i * c.channels + o)]);
         sum *= slope(c.act, h[at(u)]);
-        of_a.add(a[at((i - first) * c.hidden + u)], activate(c.act, h[at(u)]));
         of_dp.add(dp[at((i - first) * c.hidden + u)], sum);
+        b1_sums[at(u)] += sum;
+        const double a = activate(c.act, h[at(u)]);
+        for (index_t o = 0; o < c.channels; ++o) {
+          w1_sums[at(u * c.channels + o)] += sum * double(x[at(i * c.channels + o)]);
+          w2_sums[at(u * c.channels + o)] += a * double(dy[at(i * c.channels + o)]);
+        }
       }
     }
-    CHECK(of_a.below(3e-3));
+    const auto compare = [&](Error& error, const std::vector<float>& partials, const Doubles& sums) {
+      for (std::size_t i = 0; i < sums.size(); ++i) {
+        double sum = 0;
+        for (index_t part = 0; part < parts; ++part) sum += double(partials[at(part) * sums.size() + i]);
+        error.add(sum, sums[i]);
+      }
+    };
+    compare(of_dw1, dw1, w1_sums), compare(of_dw2, dw2, w2_sums);
+    compare(of_db1, db1, b1_sums), compare(of_db2, db2, b2_sums);
     CHECK(of_dp.below(3e-3));
-    check_guard(a), check_guard(dp);
+    CHECK(of_dw1.below(3e-3));
+    CHECK(of_dw2.below(3e-3));
+    CHECK(of_db1.below(3e-3));
+    CHECK(of_db2.below(1e-5));
+    check_guard(dp), check_guard(dw1), check_guard(dw2), check_guard(db1), check_guard(db2);
   }
 
  private:
@@ -126,6 +147,11 @@ TEST_CASE("feed-forward layer on emulated warps") {
     problem.check_backward(0);
     problem.check_backward(c.rows / 3);
   }
+}
+
+TEST_CASE("feed-forward layer, several stretches of rows") {
+  Problem({900, 64, 64}).check_backward(1);
+  Problem({790, 128, 192}).check_backward(0);
 }
 
 TEST_CASE("feed-forward layer, two tiles of rows a warp") {
