@@ -9,6 +9,7 @@
 // where its size is given at the launch: blocks run one by one.
 #pragma once
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <array>
@@ -18,6 +19,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #define __global__
@@ -73,7 +75,6 @@ class Block {
     for (Fiber& f : fibers_) {
       getcontext(&f.context);
       f.context.uc_stack.ss_sp = f.stack.get(), f.context.uc_stack.ss_size = stack_bytes;
-      f.context.uc_link = &scheduler_;
       makecontext(
           &f.context, [] { current()->thread_main(); }, 0);
     }
@@ -122,8 +123,8 @@ class Block {
   void pause() { yield(); }
   void go_on() { ++steps_; }
 
-  /// What all 32 lanes of the warp bring to the instruction.
-  std::array<Operands, 32> exchange(Instruction what, const Operands& mine) {
+  /// What all 32 lanes of the warp bring to the instruction, until the lane's next one.
+  const std::array<Operands, 32>& exchange(Instruction what, const Operands& mine) {
     Warp& warp = warps_[at_ / 32];
     const std::size_t turn = fibers_[at_].exchanges++, place = turn % 2;
     if (warp.arrived == turn * 32) warp.what[place] = what;
@@ -151,7 +152,8 @@ class Block {
     std::unique_ptr<char[]> stack{new char[stack_bytes]};  // left as it is: zeros would cost time
     std::vector<Copy> copies;
     std::size_t barriers = 0, exchanges = 0, votes = 0, groups = 0;
-    bool done = false;
+    jmp_buf place;
+    bool started = false, done = false;
   };
   struct Warp {  // two places: a lane may be one instruction ahead of one that still reads
     std::array<Operands, 32> brought[2];
@@ -165,7 +167,7 @@ class Block {
       for (at_ = 32 * warp; at_ < 32 * (warp + 1); ++at_) {
         if (fibers_[at_].done) continue;
         threadIdx = dim3(unsigned(at_));
-        swapcontext(&scheduler_, &fibers_[at_].context);
+        enter(fibers_[at_]);
         left_ -= fibers_[at_].done;
       }
       if (order_ == Order::together) return;
@@ -175,16 +177,31 @@ class Block {
     body_();
     fibers_[at_].done = true;
     ++steps_;
+    leave(fibers_[at_]);
   }
-  void yield() {
-    const std::size_t me = at_;
-    swapcontext(&fibers_[me].context, &scheduler_);
+  void yield() { leave(fibers_[at_]); }
+
+  // Jumps between stacks, where swapcontext() would ask the kernel for the signal mask each time; the
+  // sanitizers know swapcontext() only.
+#if defined(__SANITIZE_ADDRESS__)
+  void enter(Fiber& f) { swapcontext(&scheduler_, &f.context); }
+  void leave(Fiber& f) { swapcontext(&f.context, &scheduler_); }
+  ucontext_t scheduler_;
+#else
+  __attribute__((noinline)) void enter(Fiber& f) {
+    if (_setjmp(scheduler_)) return;
+    if (std::exchange(f.started, true)) _longjmp(f.place, 1);
+    setcontext(&f.context);
   }
+  __attribute__((noinline)) void leave(Fiber& f) {
+    if (!_setjmp(f.place)) _longjmp(scheduler_, 1);
+  }
+  jmp_buf scheduler_;
+#endif
 
   const std::function<void()>& body_;
   std::vector<Fiber> fibers_;
   std::vector<Warp> warps_;
-  ucontext_t scheduler_;
   Order order_;
   std::size_t at_ = 0, arrived_ = 0, steps_ = 0, left_ = 0;
   int votes_[3] = {};
@@ -231,7 +248,7 @@ X from_lane(X x, unsigned lane) {
   static_assert(sizeof(X) == 4 || sizeof(X) == 8);
   Operands mine{};
   std::memcpy(mine.data(), &x, sizeof(X));
-  const auto all = Block::current()->exchange(Instruction::shuffle, mine);
+  const auto& all = Block::current()->exchange(Instruction::shuffle, mine);
   std::memcpy(&x, all[lane % 32].data(), sizeof(X));
   return x;
 }
@@ -255,14 +272,14 @@ inline bool __any_sync(unsigned lanes, bool x) {
   return !__all_sync(lanes, !x);
 }
 inline bool __all_sync(unsigned, bool x) {
-  const auto all = emulated::Block::current()->exchange(emulated::Instruction::vote,
+  const auto& all = emulated::Block::current()->exchange(emulated::Instruction::vote,
                                                         emulated::Operands{x ? 1u : 0u});
   for (const auto& lane : all)
     if (!lane[0]) return false;
   return true;
 }
 inline unsigned __ballot_sync(unsigned, bool x) {
-  const auto all = emulated::Block::current()->exchange(emulated::Instruction::vote,
+  const auto& all = emulated::Block::current()->exchange(emulated::Instruction::vote,
                                                         emulated::Operands{x ? 1u : 0u});
   unsigned bits = 0;
   for (unsigned lane = 0; lane < 32; ++lane) bits |= all[lane][0] << lane;

@@ -31,35 +31,28 @@ inline float divide_fast(float x, float y) {
 namespace emulated_mma {
 
 /// One of the two bf16 in a register.
-inline float half_of(std::uint32_t word, int half) {
+inline float half_of(std::uint32_t word, std::size_t half) {
   bf16 x;
   x.bits = std::uint16_t(half ? word >> 16 : word);
   return x;
 }
 
-/// d += a b for operands of 16×depth and depth×8, depth 8 or 16.
+/// d += a b for operands of 16×depth and depth×8, depth 8 or 16. A lane computes rows groupID and
+/// groupID + 8 (the manual's word for lane / 4), columns 2 (lane % 4) and the next one.
 inline void multiply(float (&d)[4], const emulated::Operands& mine, int depth) {
-  const int lane = int(threadIdx.x % 32);
-  const auto all = ::emulated::Block::current()->exchange(::emulated::Instruction::mma, mine);
-  float a[16][16], b[16][8];
-  for (int at = 0; at < 32; ++at) {
-    const int group = at >> 2, in_group = at % 4;  // the manual's groupID and threadID_in_group
-    for (int i = 0; i < depth / 2; ++i) {          // a0 … a3 of k8, a0 … a7 of k16
-      const int row = i < 2 || (i >= 4 && i < 6) ? group : group + 8;
-      const int col = in_group * 2 + (i & 1) + (i >= 4 ? 8 : 0);
-      a[row][col] = half_of(all[std::size_t(at)][std::size_t(i / 2)], i % 2);
+  const auto& all = ::emulated::Block::current()->exchange(::emulated::Instruction::mma, mine);
+  const std::size_t lane = threadIdx.x % 32;
+  double sum[4] = {d[0], d[1], d[2], d[3]};
+  for (std::size_t k = 0; k < std::size_t(depth); ++k) {
+    const std::size_t in_group = k % 8 / 2;
+    double a[2], b[2];
+    for (std::size_t x = 0; x < 2; ++x) {
+      a[x] = half_of(all[lane / 4 * 4 + in_group][x + k / 8 * 2], k % 2);
+      b[x] = half_of(all[(lane % 4 * 2 + x) * 4 + in_group][4 + k / 8], k % 2);
     }
-    for (int i = 0; i < depth / 4; ++i) {  // b0, b1 of k8, b0 … b3 of k16
-      const int row = in_group * 2 + (i & 1) + (i >= 2 ? 8 : 0);
-      b[row][group] = half_of(all[std::size_t(at)][std::size_t(4 + i / 2)], i % 2);
-    }
+    for (std::size_t i = 0; i < 4; ++i) sum[i] += a[i / 2] * b[i % 2];
   }
-  for (int i = 0; i < 4; ++i) {
-    const int row = i < 2 ? lane >> 2 : (lane >> 2) + 8, col = lane % 4 * 2 + (i & 1);
-    double sum = d[i];
-    for (int k = 0; k < depth; ++k) sum += double(a[row][k]) * double(b[k][col]);
-    d[i] = float(sum);
-  }
+  for (std::size_t i = 0; i < 4; ++i) d[i] = float(sum[i]);
 }
 
 }  // namespace emulated_mma
@@ -89,28 +82,26 @@ inline std::uint32_t to_tf32(float x) {
 }
 /// "Matrix Fragments for mma.m16n8k8", tf32: further bits of operands do not count.
 inline void mma_tf32(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
-  const auto all = ::emulated::Block::current()->exchange(::emulated::Instruction::mma,
+  const auto& all = ::emulated::Block::current()->exchange(::emulated::Instruction::mma,
                                                           {a[0], a[1], a[2], a[3], b0, b1});
-  double left[16][8], right[8][8];
-  for (std::size_t at = 0; at < 32; ++at) {
-    const std::size_t group = at / 4, in_group = at % 4;
-    const auto value = [&](std::size_t i) { return double(__uint_as_float(all[at][i] & 0xffffe000u)); };
-    for (std::size_t i = 0; i < 4; ++i) left[group + i % 2 * 8][in_group + i / 2 * 4] = value(i);
-    for (std::size_t i = 0; i < 2; ++i) right[in_group + i * 4][group] = value(4 + i);
-  }
   const std::size_t lane = threadIdx.x % 32;
-  for (std::size_t i = 0; i < 4; ++i) {
-    double sum = d[i];
-    for (int k = 0; k < 8; ++k)
-      sum += left[lane / 4 + i / 2 * 8][k] * right[k][lane % 4 * 2 + i % 2];
-    d[i] = float(sum);
+  double sum[4] = {d[0], d[1], d[2], d[3]};
+  for (std::size_t k = 0; k < 8; ++k) {
+    const auto value = [&](std::size_t at, std::size_t i) { return double(__uint_as_float(all[at][i] & 0xffffe000u)); };
+    double a[2], b[2];
+    for (std::size_t x = 0; x < 2; ++x) {
+      a[x] = value(lane / 4 * 4 + k % 4, x + k / 4 * 2);
+      b[x] = value((lane % 4 * 2 + x) * 4 + k % 4, 4 + k / 4);
+    }
+    for (std::size_t i = 0; i < 4; ++i) sum[i] += a[i / 2] * b[i % 2];
   }
+  for (std::size_t i = 0; i < 4; ++i) d[i] = float(sum[i]);
 }
 
 /// movmatrix: row r of the matrix lies in lanes 4r … 4r + 3, two columns in each.
 inline std::uint32_t transpose_8x8(std::uint32_t x) {
   const int row = int(threadIdx.x % 32) / 4, column = int(threadIdx.x % 4) * 2;
-  const auto all = ::emulated::Block::current()->exchange(::emulated::Instruction::matrices, {x});
+  const auto& all = ::emulated::Block::current()->exchange(::emulated::Instruction::matrices, {x});
   const auto element = [&](int r, int c) {
     return all[std::size_t(4 * r + c / 2)][0] >> (c % 2 * 16) & 0xffffu;
   };

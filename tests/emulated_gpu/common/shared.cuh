@@ -74,7 +74,7 @@ void wait_for_copies_but() {
 template <bool Transposed, std::size_t Count>
 void load_matrices(std::uint32_t (&b)[Count], unsigned address) {
   const unsigned lane = threadIdx.x % 32, line = lane / 4;
-  const auto all =
+  const auto& all =
       ::emulated::Block::current()->exchange(::emulated::Instruction::matrices, {address});
   for (unsigned i = 0; i < Count; ++i) {
     std::uint32_t halves[2];

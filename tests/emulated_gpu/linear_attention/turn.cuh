@@ -7,7 +7,7 @@
 namespace flr::cuda::linear_attention {
 
 inline std::uint32_t turned(std::uint32_t x) {
-  const auto all = ::emulated::Block::current()->exchange(::emulated::Instruction::shuffle, {x});
+  const auto& all = ::emulated::Block::current()->exchange(::emulated::Instruction::shuffle, {x});
   const unsigned lane = threadIdx.x % 32, row = lane / 4;
   std::uint32_t y = 0;
   for (unsigned half = 0; half < 2; ++half) {
