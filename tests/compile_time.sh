@@ -21,4 +21,4 @@ measure() {  # measure FORM BUDGET FLAG…
   if awk "BEGIN { exit !($seconds > $budget) }"; then echo "  over budget on this machine"; fi
 }
 measure header_only 25 "$@"
-measure flr 5 "$@" -DFLR_COMPILED
+measure flr 5 "$@" -DFLR_COMPILED -DFLR_COMPILED_MODELS

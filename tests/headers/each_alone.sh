@@ -25,9 +25,9 @@ for path in "$folder"/*.hpp; do
   header=$(realpath --relative-to="$root" "$path")
   case $header in
     flr/cpu/*) alone "$header" "$@" || bad=1 ;;
-    flr/*/*) alone "$header" "$@" -DFLR_COMPILED || bad=1 ;;
+    flr/*/*) alone "$header" "$@" -DFLR_COMPILED -DFLR_COMPILED_MODELS || bad=1 ;;
     *) alone "$header" "$@" || bad=1
-       alone "$header" "$@" -DFLR_COMPILED || bad=1 ;;
+       alone "$header" "$@" -DFLR_COMPILED -DFLR_COMPILED_MODELS || bad=1 ;;
   esac
   count=$((count + 1))
 done

@@ -133,7 +133,7 @@ Tensor<A> FeatureMapLayer<T>::operator()(const Tensor<A>& x) const {
   fail("[feature map] unknown feature map {}", static_cast<int>(kind_));
 }
 
-#ifdef FLR_COMPILED
+#ifdef FLR_COMPILED_MODELS
 extern template Tensor<float> FeatureMapLayer<float>::operator()(const Tensor<float>&) const;
 extern template Tensor<bf16> FeatureMapLayer<float>::operator()(const Tensor<bf16>&) const;
 extern template Tensor<double> FeatureMapLayer<double>::operator()(const Tensor<double>&) const;

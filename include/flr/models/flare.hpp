@@ -63,7 +63,7 @@ template <Floating T>
 Flare<T>::Flare(const FlareOptions& o)
     : BlockModel<T, FlareBlock<T>>(o.projections(), o.blocks, [&] { return make_block(o); }) {}
 
-#ifdef FLR_COMPILED
+#ifdef FLR_COMPILED_MODELS
 extern template class BlockModel<float, FlareBlock<float>>;
 extern template class Flare<float>;
 extern template class BlockModel<double, FlareBlock<double>>;

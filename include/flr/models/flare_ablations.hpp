@@ -87,7 +87,7 @@ FlareAblations<T>::FlareAblations(const FlareAblationsOptions& o)
            nn::NormKind::layer, o.act.value_or(Activation::gelu_tanh), "out_proj.ln", "out_proj.mlp"},
           o.blocks, [&] { return make_block(o); }) {}
 
-#ifdef FLR_COMPILED
+#ifdef FLR_COMPILED_MODELS
 extern template class BlockModel<float, FlareAblationsBlock<float>>;
 extern template class FlareAblations<float>;
 extern template class BlockModel<double, FlareAblationsBlock<double>>;

@@ -76,7 +76,7 @@ Lra<T>::Lra(const SequenceOptions& o)
   this->initialize();
 }
 
-#ifdef FLR_COMPILED
+#ifdef FLR_COMPILED_MODELS
 extern template class Lra<float>;
 extern template class Lra<double>;
 #endif

@@ -2,7 +2,7 @@
 #include "flr/models/lra.hpp"
 #include "flr/models/trm.hpp"
 
-#ifdef FLR_COMPILED
+#ifdef FLR_COMPILED_MODELS
 namespace flr::mixers {
 
 template Tensor<double> FeatureMapLayer<double>::operator()(const Tensor<double>&) const;

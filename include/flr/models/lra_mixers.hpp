@@ -172,7 +172,7 @@ const NamedMixer<T>& lra_mixer(const std::string& name) {
   fail("[lra] there is no mixer '{}'; expected one of {}", name, names);
 }
 
-#ifdef FLR_COMPILED
+#ifdef FLR_COMPILED_MODELS
 // The compiled form holds all mixers (lra_float.cpp, lra_double.cpp): a program that names them compiles
 // none of them again.
 extern template const std::vector<NamedMixer<float>>& lra_mixers<float>();

@@ -3,7 +3,7 @@
 #include "flr/models/flare_ablations.hpp"
 #include "flr/models/transformer.hpp"
 
-#ifdef FLR_COMPILED
+#ifdef FLR_COMPILED_MODELS
 namespace flr::models {
 
 template class BlockModel<float, TransformerBlock<float>>;

@@ -58,7 +58,7 @@ Transformer<T>::Transformer(const TransformerOptions& o)
                                          o.act.value_or(Activation::gelu), o.norm());
       }) {}
 
-#ifdef FLR_COMPILED
+#ifdef FLR_COMPILED_MODELS
 extern template class BlockModel<float, TransformerBlock<float>>;
 extern template class Transformer<float>;
 extern template class BlockModel<double, TransformerBlock<double>>;

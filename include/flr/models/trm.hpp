@@ -120,7 +120,7 @@ Trm<T>::Trm(const SequenceOptions& o, const TrmOptions& trm)
   this->initialize();
 }
 
-#ifdef FLR_COMPILED
+#ifdef FLR_COMPILED_MODELS
 extern template class Trm<float>;
 extern template class Trm<double>;
 #endif
