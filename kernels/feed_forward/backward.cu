@@ -25,7 +25,7 @@ using RowTile = tensor::Tile<bf16, C>;
 template <int C>
 constexpr int place_bytes = 2 * step * C * 2;  ///< x and dy
 template <int C>
-constexpr int backward_bytes = places * place_bytes<C>;
+constexpr int shared_of = places * place_bytes<C>;
 
 /// W₂ᵀ: sixteen hidden units as rows, from W₂ [C,hidden].
 template <int C>
@@ -166,16 +166,16 @@ index_t backward_parts(const FeedForwardParams<bf16>& p, index_t rows) {
   return ceil_div(rows, ceil_div(ceil_div(rows, stretches(p, rows)), step) * step);
 }
 
-bool backward_fits(const FeedForwardParams<bf16>& p) {
-  return (p.channels == 64 ? backward_bytes<64> : backward_bytes<128>) <= max_shared_bytes();
+int backward_bytes(const FeedForwardParams<bf16>& p) {
+  return p.channels == 64 ? shared_of<64> : shared_of<128>;
 }
 
 void backward(const FeedForwardBackwardParams<bf16>& p, index_t first, index_t rows, const Parts& parts) {
   with_kernel(p.f.channels, p.f.act, [&]<int C, Activation A>() {
-    allow_shared(backward_kernel<C, A>, backward_bytes<C>, "feed_forward_backward");
+    allow_shared(backward_kernel<C, A>, shared_of<C>, "feed_forward_backward");
     const index_t stretch = ceil_div(ceil_div(rows, stretches(p.f, rows)), step) * step;
     const unsigned blocks = unsigned(ceil_div(p.f.hidden, units) * ceil_div(rows, stretch));
-    backward_kernel<C, A><<<blocks, backward_threads, backward_bytes<C>, stream()>>>(p, first, rows, stretch, parts);
+    backward_kernel<C, A><<<blocks, backward_threads, shared_of<C>, stream()>>>(p, first, rows, stretch, parts);
     check_launch("feed_forward_backward");
   });
 }

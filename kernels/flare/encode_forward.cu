@@ -9,6 +9,7 @@
 // is almost never needed. Or it is that of some tokens and stays (encode_sampled.cu says why it may):
 // then nothing looks at scores but their exponentials.
 #include <cstdlib>
+#include <string_view>
 
 #include "flare/held_latents.cuh"
 
@@ -177,20 +178,26 @@ void encode_held(const Encode& p, int* overflow) {
 
 }  // namespace
 
-std::string_view asked_way() {
+Way asked_way() {
   const char* text = std::getenv("FLR_ENCODE");
-  return text ? text : "";
+  const std::string_view word = text ? text : "";
+  if (word.empty()) return Way::any;
+  if (word == "held") return Way::held;
+  if (word == "ring") return Way::ring;
+  check(word == "follow", "[flare_encode] expected FLR_ENCODE=held, ring or follow; got {}", word);
+  return Way::follow;
 }
 
 void encode(const Encode& p) {
   // Ways that sample pay where a pass over the scores takes longer than the two launches that follow
   // in vain.
   const double scores = double(p.n.B) * p.n.H * p.n.M * double(p.n.N);
-  const std::string_view way = asked_way();
+  const Way way = asked_way();
   const bool samples_fit = p.n.N >= 1024 && p.n.D <= 64;
-  if (!samples_fit || way == "follow" || (way.empty() && scores < 0x1p27)) return encode_held<false>(p, nullptr);
+  if (!samples_fit || way == Way::follow || (way == Way::any && scores < 0x1p27))
+    return encode_held<false>(p, nullptr);
   Scratch<int> overflow(1);
-  if (way == "held") encode_held<true>(p, overflow.data());
+  if (way == Way::held) encode_held<true>(p, overflow.data());
   else encode_sampled(p, overflow);
   encode_held<false>(p, overflow.data());
 }

@@ -298,7 +298,7 @@ void mixer_backward(const MixerBackward& p) {
       else
         reduce_partials(n, parts, splits, 1, Grad{{dz.data(), rows}, GradMode::overwrite});
     };
-    if (asked_way() == "held") {
+    if (asked_way() == Way::held) {
       mixer_latents_held(p, add_parts);
     } else {
       const auto kernel = latent_kernel<D, Tune::latent_tiles, Tune::latent_warps>;

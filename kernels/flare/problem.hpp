@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <string_view>
 
 #include "common/stream.hpp"
 
@@ -108,9 +107,10 @@ struct Guard {
 /// (m, l) [B,H,splits,M,2], the maximum in base 2 and the sum.
 template <class T>
 void encode_merge(const EncodeOf<T>&, const float* o, const float* ml, int splits, Guard = {});
-/// FLR_ENCODE=held|ring|follow, for tests and measurements: one of encode's ways whatever the sizes, and
-/// with "held" also the backward pass's first one with latents in registers. Otherwise empty.
-std::string_view asked_way();
+/// FLR_ENCODE=held|ring|follow, for tests and measurements: one of encode's ways whatever the number of
+/// scores, and with "held" also the backward pass's first one with latents in registers.
+enum class Way { any, held, ring, follow };
+Way asked_way();
 /// Tokens that a sample of them has.
 inline constexpr int samples = 64;
 /// Encode with maxima from a sample of the tokens, which has to be done over where `overflow` is

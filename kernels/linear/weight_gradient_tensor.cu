@@ -118,9 +118,10 @@ void launch(index_t rows, int in, int out, const bf16* dp, const bf16* x, float*
             bool add_db) {
   using T = Tiling<M, N>;
   allow_shared(weight_gradient_kernel<M, N>, T::shared_bytes, "weight_gradient");
-  // As many blocks as are on the chip at once, but 256 rows at least.
+  // As many blocks as are on the chip at once, but 256 rows at least, and 16384 at most: tensor cores
+  // cut off what they add.
   const index_t tiles = ceil_div(out, M) * ceil_div(in, N), chip = index_t{multiprocessors()} * T::blocks;
-  const index_t wanted = std::max<index_t>(1, std::min(chip / tiles, rows / 256));
+  const index_t wanted = std::max({index_t{1}, std::min(chip / tiles, rows / 256), ceil_div(rows, 16384)});
   const index_t stretch = ceil_div(ceil_div(rows, wanted), step) * step, parts = ceil_div(rows, stretch);
   const Scratch<float> dw_parts(parts * out * in), db_parts(db ? parts * out : 0);
   const Problem p{rows, stretch, in, out, dp, x, dw_parts.data(), db ? db_parts.data() : nullptr};

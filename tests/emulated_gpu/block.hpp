@@ -12,6 +12,14 @@
 #include <setjmp.h>
 #include <ucontext.h>
 
+#if defined(__SANITIZE_ADDRESS__)
+#define FLR_EMULATED_SWAPS
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define FLR_EMULATED_SWAPS
+#endif
+#endif
+
 #include <array>
 #include <cstdint>
 #include <cstdio>
@@ -60,13 +68,15 @@ inline unsigned char* dynamic_shared() {
   return dynamic_shared_memory().data();
 }
 
-/// How warps follow each other: step by step, or one goes on until it has to wait for others.
-enum class Order { together, first_first, last_first };
+/// How threads follow each other: warps step by step, or one goes on until it has to wait for others, or
+/// a lane of all warps before the next lane.
+enum class Order { together, first_first, last_first, lanes };
 
 class Block {
  public:
-  Block(unsigned threads, const std::function<void()>& body, Order order)
-      : body_(body), fibers_(threads), warps_((threads + 31) / 32), order_(order) {
+  /// `eager`: copies arrive as soon as they begin; otherwise when they are waited for.
+  Block(unsigned threads, const std::function<void()>& body, Order order, bool eager)
+      : body_(body), fibers_(threads), warps_((threads + 31) / 32), order_(order), eager_(eager) {
     if (threads % 32) give_up("a block is whole warps here");
   }
 
@@ -80,8 +90,12 @@ class Block {
     }
     for (left_ = fibers_.size(); left_ > 0;) {
       const std::size_t before = steps_;
-      for (std::size_t w = 0; w < warps_.size(); ++w)
-        run_warp(order_ == Order::last_first ? warps_.size() - 1 - w : w);
+      if (order_ == Order::lanes) {
+        for (std::size_t i = 0; i < fibers_.size(); ++i) run_thread(i % warps_.size() * 32 + i / warps_.size());
+      } else {
+        for (std::size_t w = 0; w < warps_.size(); ++w)
+          run_warp(order_ == Order::last_first ? warps_.size() - 1 - w : w);
+      }
       if (steps_ == before) give_up("threads wait for others that are gone");
     }
   }
@@ -101,8 +115,13 @@ class Block {
     return votes_[turn % 3];
   }
 
-  /// A thread's copies to shared memory, which arrive when it waits for them and not before.
-  void copy_later(unsigned to, const void* from, std::size_t bytes) {
+  /// A thread's copies to shared memory, which arrive at any time until it has waited for them.
+  void copy(unsigned to, const void* from, std::size_t bytes) {
+    if (eager_) {
+      if (from) std::memcpy(dynamic_shared() + to, from, bytes);
+      else std::memset(dynamic_shared() + to, 0, bytes);
+      return;
+    }
     Copy& copy = fibers_[at_].copies.emplace_back();
     copy.to = to, copy.bytes = bytes, copy.group = fibers_[at_].groups;
     if (from) std::memcpy(copy.values.data(), from, bytes);
@@ -161,15 +180,17 @@ class Block {
     std::size_t arrived = 0;
   };
 
+  void run_thread(std::size_t thread) {
+    if (fibers_[thread].done) return;
+    at_ = thread;
+    threadIdx = dim3(unsigned(thread));
+    enter(fibers_[thread]);
+    left_ -= fibers_[thread].done;
+  }
   void run_warp(std::size_t warp) {
     for (std::size_t before = steps_ + 1; before != steps_;) {
       before = steps_;
-      for (at_ = 32 * warp; at_ < 32 * (warp + 1); ++at_) {
-        if (fibers_[at_].done) continue;
-        threadIdx = dim3(unsigned(at_));
-        enter(fibers_[at_]);
-        left_ -= fibers_[at_].done;
-      }
+      for (std::size_t lane = 0; lane < 32; ++lane) run_thread(32 * warp + lane);
       if (order_ == Order::together) return;
     }
   }
@@ -183,7 +204,7 @@ class Block {
 
   // Jumps between stacks, where swapcontext() would ask the kernel for the signal mask each time; the
   // sanitizers know swapcontext() only.
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef FLR_EMULATED_SWAPS
   void enter(Fiber& f) { swapcontext(&scheduler_, &f.context); }
   void leave(Fiber& f) { swapcontext(&f.context, &scheduler_); }
   ucontext_t scheduler_;
@@ -203,6 +224,7 @@ class Block {
   std::vector<Fiber> fibers_;
   std::vector<Warp> warps_;
   Order order_;
+  bool eager_;
   std::size_t at_ = 0, arrived_ = 0, steps_ = 0, left_ = 0;
   int votes_[3] = {};
 };
@@ -211,7 +233,7 @@ class Block {
 constexpr std::size_t beyond = 1 << 15;
 
 /// kernel<<<grid, threads, shared, stream>>>(arguments) as translate.sh writes it. Blocks take turns in
-/// how their warps follow each other: what they find must not depend on it.
+/// how their threads follow each other and copies arrive: what they find must not depend on it.
 inline void launch(const std::function<void()>& kernel, dim3 grid, unsigned threads, int shared, int) {
   gridDim = grid;
   for (unsigned z = 0; z < grid.z; ++z)
@@ -221,7 +243,8 @@ inline void launch(const std::function<void()>& kernel, dim3 grid, unsigned thre
         std::vector<unsigned char>& memory = dynamic_shared_memory();
         memory.assign(std::size_t(shared) + beyond, 0xff);  // not numbers, until written
         static unsigned blocks = 0;
-        Block(threads, kernel, Order(blocks++ % 3)).run();
+        Block(threads, kernel, Order(blocks % 4), blocks / 4 % 2 != 0).run();
+        ++blocks;
         for (std::size_t i = std::size_t(shared); i < memory.size(); ++i)
           if (memory[i] != 0xff) give_up("a kernel wrote beyond its shared memory");
       }

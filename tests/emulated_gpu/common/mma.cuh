@@ -1,7 +1,6 @@
 // In place of kernels/common/mma.cuh: tensor-core instructions computed from the fragments of 32
 // lanes, which lie as the PTX ISA says in "Matrix Fragments for mma.m16n8k8" and "… mma.m16n8k16".
-// Written as its tables are, from a lane's register to its element, and turned round by searching;
-// the kernels' own comments count the other way.
+// A lane fetches the elements that its own results need from the lanes and registers that hold them.
 #pragma once
 
 #include <algorithm>

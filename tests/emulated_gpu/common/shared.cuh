@@ -56,7 +56,7 @@ void copy_async(unsigned to, const void* from, bool exists) {
   if (to % Bytes || (exists && reinterpret_cast<std::uintptr_t>(from) % Bytes))
     ::emulated::give_up("a copy to shared memory is not aligned");
   emulated_shared::place<std::array<unsigned char, Bytes>>(to);
-  ::emulated::Block::current()->copy_later(to, exists ? from : nullptr, Bytes);
+  ::emulated::Block::current()->copy(to, exists ? from : nullptr, Bytes);
 }
 inline void wait_for_copies() {
   ::emulated::Block::current()->finish_copies(0, true);
