@@ -11,7 +11,7 @@
 // and rows, 71 µs; the products, 33.6 GFLOP of m16n8k16, about 60.
 #include <algorithm>
 
-#include "feed_forward/chunks.cuh"
+#include "feed_forward/layer.cuh"
 
 namespace flr::cuda::feed_forward {
 namespace {
@@ -153,17 +153,16 @@ __global__ void __launch_bounds__(backward_threads, 1)
       tensor::put_pair(parts.db2 + index_t{part} * C + 64 * j + 8 * warp + 2 * t, db2[j][0], db2[j][1], false);
 }
 
-/// How many stretches of rows there are: as many blocks as multiprocessors, but no fewer rows than a few
-/// steps each.
-index_t stretches(const FeedForwardParams<bf16>& p, index_t rows) {
+/// The rows of a block: for as many blocks as there are multiprocessors, but a few steps at least.
+index_t stretch_of(const FeedForwardParams<bf16>& p, index_t rows) {
   const index_t wanted = std::min(multiprocessors() / ceil_div(p.hidden, units), rows / (4 * step));
-  return std::max<index_t>(1, wanted);
+  return ceil_div(ceil_div(rows, std::max<index_t>(1, wanted)), step) * step;
 }
 
 }  // namespace
 
 index_t backward_parts(const FeedForwardParams<bf16>& p, index_t rows) {
-  return ceil_div(rows, ceil_div(ceil_div(rows, stretches(p, rows)), step) * step);
+  return ceil_div(rows, stretch_of(p, rows));
 }
 
 int backward_bytes(const FeedForwardParams<bf16>& p) {
@@ -173,8 +172,8 @@ int backward_bytes(const FeedForwardParams<bf16>& p) {
 void backward(const FeedForwardBackwardParams<bf16>& p, index_t first, index_t rows, const Parts& parts) {
   with_kernel(p.f.channels, p.f.act, [&]<int C, Activation A>() {
     allow_shared(backward_kernel<C, A>, shared_of<C>, "feed_forward_backward");
-    const index_t stretch = ceil_div(ceil_div(rows, stretches(p.f, rows)), step) * step;
-    const unsigned blocks = unsigned(ceil_div(p.f.hidden, units) * ceil_div(rows, stretch));
+    const unsigned blocks = unsigned(ceil_div(p.f.hidden, units) * backward_parts(p.f, rows));
+    const index_t stretch = stretch_of(p.f, rows);
     backward_kernel<C, A><<<blocks, backward_threads, shared_of<C>, stream()>>>(p, first, rows, stretch, parts);
     check_launch("feed_forward_backward");
   });

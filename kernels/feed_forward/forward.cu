@@ -5,12 +5,65 @@
 // m16n8k16 and 33M activations, where separate products would move 18 times what x and y are. They
 // take 84 µs on an H100, in which the tensor cores work a third of the time; sixteen warps of 16 rows,
 // which read the weights twice as often, take 95.
-#include "feed_forward/chunks.cuh"
+#include "feed_forward/layer.cuh"
 
 namespace flr::cuda::feed_forward {
 namespace {
 
 constexpr int forward_warps = 8, forward_threads = 32 * forward_warps;
+
+// The weights of `chunk` hidden units at a time lie in shared memory, while the next ones are on their
+// way from L2, where every block reads them all. W₁'s rows are hidden units and W₂'s rows channels of the
+// result, as they lie in memory.
+constexpr int chunk = 64;
+
+template <int C>
+using FirstTile = tensor::Tile<bf16, C>;
+using SecondTile = tensor::Tile<bf16, chunk>;
+template <int C>
+struct Stage {
+  static constexpr int first_bytes = chunk * C * 2, bytes = 2 * first_bytes;
+};
+/// Two stages, and b₁ in float.
+template <int C>
+constexpr int shared_bytes(index_t hidden) {
+  return 2 * Stage<C>::bytes + int(hidden) * 4;
+}
+
+/// Rows of a tile from memory, `stride` elements apart, all of which exist.
+template <int Rows, int C>
+__device__ void copy_rows(unsigned to, const bf16* from, int stride) {
+  constexpr int pieces = C / 8, turn = forward_threads / pieces;
+  static_assert(turn % 8 == 0);  // so that a thread's pieces are exchanged alike
+  const int first = int(threadIdx.x) / pieces, piece = int(threadIdx.x) % pieces;
+  to += tensor::Tile<bf16, C>::offset(first, piece);
+  from += first * stride + piece * 8;
+#pragma unroll
+  for (int r = 0; r < Rows; r += turn, from += turn * stride)
+    if (r + turn <= Rows || first + r < Rows) copy_async<16>(to + unsigned(r * C * 2), from, true);
+}
+/// The block begins to copy the weights of hidden units first … first + chunk − 1.
+template <int C>
+__device__ void copy_chunk(unsigned to, const FeedForwardParams<bf16>& p, int first) {
+  copy_rows<chunk, C>(to, p.w1 + first * C, C);
+  copy_rows<C, chunk>(to + Stage<C>::first_bytes, p.w2 + first, int(p.hidden));
+}
+
+/// b₁ behind the stages.
+template <int C>
+__device__ void place_bias(unsigned memory, const FeedForwardParams<bf16>& p) {
+  for (int i = int(threadIdx.x); i < int(p.hidden); i += forward_threads)
+    save1(memory + 2 * Stage<C>::bytes + unsigned(i) * 4, __float_as_uint(to_compute(p.b1[i])));
+}
+/// Accumulators of sixteen hidden units start as their b₁, at `bias`.
+__device__ inline void start(float (&h)[2][4], unsigned bias) {
+#pragma unroll
+  for (int e = 0; e < 2; ++e) {
+    const uint2 b = load2(bias + (8 * unsigned(e) + threadIdx.x % 4 * 2) * 4);
+    h[e][0] = h[e][2] = __uint_as_float(b.x);
+    h[e][1] = h[e][3] = __uint_as_float(b.y);
+  }
+}
 
 /// M times sixteen rows a warp.
 template <int C, int M, Activation A>
@@ -23,8 +76,8 @@ __global__ void __launch_bounds__(forward_threads, C > 64 ? 1 : 2)
   const int warp = int(threadIdx.x) / 32, t = int(threadIdx.x) % 4, hidden = int(p.hidden);
   const index_t row = (index_t{blockIdx.x} * forward_warps + warp) * (16 * M);
 
-  copy_chunk<C, forward_threads>(memory, p, 0);
-  place_bias<C, forward_threads>(memory, p);
+  copy_chunk<C>(memory, p, 0);
+  place_bias<C>(memory, p);
   Operand<C> x[M];
   Sums<C> y[M];
 #pragma unroll
@@ -42,7 +95,7 @@ __global__ void __launch_bounds__(forward_threads, C > 64 ? 1 : 2)
     wait_for_copies();
     __syncthreads();  // and nobody reads the other stage any more
     if (first + chunk < hidden)
-      copy_chunk<C, forward_threads>(memory + (stage ^ 1) * Stage<C>::bytes, p, first + chunk);
+      copy_chunk<C>(memory + (stage ^ 1) * Stage<C>::bytes, p, first + chunk);
     const unsigned w1 = memory + stage * Stage<C>::bytes, w2 = w1 + Stage<C>::first_bytes;
 #pragma unroll 1
     for (int s = 0; s < chunk / 16; ++s) {

@@ -59,8 +59,11 @@ __global__ void __launch_bounds__(threads, Tiling<M, N>::blocks)
     if (s < steps) {
       const unsigned to = memory + unsigned(s % T::stages * T::stage_bytes);
       const index_t row = index_t{s} * step;
-      tensor::Tile<bf16, M>::template copy<step, threads>(to, dp + row * p.out, p.out, count - s * step, p.out - first_out);
-      tensor::Tile<bf16, N>::template copy<step, threads>(to + T::dp_bytes, x + row * p.in, p.in, count - s * step, p.in - first_in);
+      const int left = count - s * step;
+      using DpTile = tensor::Tile<bf16, M>;
+      using XTile = tensor::Tile<bf16, N>;
+      DpTile::template copy<step, threads>(to, dp + row * p.out, p.out, left, p.out - first_out);
+      XTile::template copy<step, threads>(to + T::dp_bytes, x + row * p.in, p.in, left, p.in - first_in);
     }
     end_of_copies();  // one for each step, so that they can be counted
   };

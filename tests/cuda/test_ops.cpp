@@ -67,7 +67,8 @@ TEST_CASE("cuda products and dense layers") {
                   [=](const auto& x) { return linear(x[0], x[1], x[2], act); },
                   {draw({rows, in}), draw({out, in}, 0.2), draw({out})});
   // Gradients of weights and biases by tensor cores in bf16: tiles of every size, what fills them in part.
-  for (auto [rows, in, out] : {std::array<index_t, 3>{1025, 64, 64}, {3000, 128, 384}, {2050, 72, 264}, {1999, 40, 128}})
+  for (auto [rows, in, out] :
+       {std::array<index_t, 3>{1025, 64, 64}, {3000, 128, 384}, {2050, 72, 264}, {1999, 40, 128}})
     compare_all(fmt::format("linear {}x{}->{}", rows, in, out),
                 [](const auto& x) { return linear(x[0], x[1], x[2]); },
                 {draw({rows, in}), draw({out, in}, 0.2), draw({out})});

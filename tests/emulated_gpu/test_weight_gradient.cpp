@@ -72,8 +72,8 @@ void check_case(const Case& c) {
 
 TEST_CASE("weight gradient, tiles of every size, odd rows and widths") {
   for (const Case c : {Case{1024, 64, 64}, Case{1089, 128, 64}, Case{1537, 64, 128}, Case{1300, 128, 128, true, true},
-                       Case{1025, 72, 264}, Case{1100, 40, 48, true, true}, Case{1031, 136, 32}, Case{1024, 32, 136, false},
-                       Case{4096, 32, 32}}) {
+                       Case{1025, 72, 264}, Case{1100, 40, 48, true, true}, Case{1031, 136, 32},
+                       Case{1024, 32, 136, false}, Case{4096, 32, 32}}) {
     CAPTURE(c.rows);
     CAPTURE(c.in);
     CAPTURE(c.out);

@@ -1,5 +1,6 @@
 // The compiled form holds the operations that most programs use, for float and double, and elementwise
-// ones for bf16 too, so that no program that links it compiles them again. (Models: models/*.cpp.) In the header-only form this file says nothing.
+// ones for bf16 too, so that no program that links it compiles them again (for models see models/*.cpp).
+// In the header-only form this file says nothing.
 #pragma once
 
 #include "flr/ops/elementwise.hpp"
