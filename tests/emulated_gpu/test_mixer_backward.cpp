@@ -326,3 +326,9 @@ TEST_CASE("encode with latents in registers, by a running maximum and by one of 
       CHECK(error[1] < 0.004);
     }
 }
+
+TEST_CASE("encode refuses a way that there is none of") {
+  const Problem problem({.H = 1, .M = 16, .D = 8, .N = 40});
+  CHECK_THROWS_WITH_AS(problem.encode_errors("sampled"), doctest::Contains("held, ring or follow; got sampled"), Error);
+  ::unsetenv("FLR_ENCODE");
+}
