@@ -148,25 +148,35 @@ __global__ void __launch_bounds__(row_threads)
   }
 }
 
-/// dw and db from the parts [parts, 2, cols]: 32 columns a block; thread row y adds parts y, y +
-/// 32, …, and the 32 sums are added in order.
+constexpr int merged_columns = 8, merging_threads = 256;
+
+/// dw and db from the parts [parts, 2, cols]: eight columns a block, 32 bytes of floats; of the 32 threads
+/// of a column y adds parts y, y + 32, …, and the 32 sums are added in order. The parts of a model's norms
+/// are few and narrow: waiting for them is what takes time, so blocks are many and loads come together.
 template <class T>
-__global__ void __launch_bounds__(1024)
+__global__ void __launch_bounds__(merging_threads)
     merge_columns(NormBackwardParams<T> p, const compute_t<T>* partials, int parts) {
   using C = compute_t<T>;
-  __shared__ C sums[32][33];
-  const index_t column = index_t{blockIdx.x} * 32 + threadIdx.x, columns = 2 * p.cols;
+  constexpr int loads = 16;
+  __shared__ C sums[32][merged_columns + 1];
+  const int own = int(threadIdx.x) % merged_columns, group = int(threadIdx.x) / merged_columns;
+  const index_t column = index_t{blockIdx.x} * merged_columns + own, columns = 2 * p.cols;
   C sum = 0;
-  if (column < columns) {
-#pragma unroll 4
-    for (int i = int(threadIdx.y); i < parts; i += 32) sum += partials[i * columns + column];
+  for (int i = group; column < columns && i < parts; i += 32 * loads) {
+    C in[loads];
+#pragma unroll
+    for (int u = 0; u < loads; ++u)
+      if (i + 32 * u < parts) in[u] = partials[(i + 32 * u) * columns + column];
+#pragma unroll
+    for (int u = 0; u < loads; ++u)
+      if (i + 32 * u < parts) sum += in[u];
   }
-  sums[threadIdx.y][threadIdx.x] = sum;
+  sums[group][own] = sum;
   __syncthreads();
-  if (threadIdx.y > 0 || column >= columns) return;
+  if (group > 0 || column >= columns) return;
   C total = 0;
 #pragma unroll
-  for (int y = 0; y < 32; ++y) total += sums[y][threadIdx.x];
+  for (int y = 0; y < 32; ++y) total += sums[y][own];
   const bool is_w = column < p.cols;
   const GradMode mode = is_w ? p.dw_mode : p.db_mode;
   if (mode != GradMode::ignore)
@@ -198,7 +208,8 @@ void norm_backward(const NormBackwardParams<T>& p) {
     check_launch("norm_backward");
   }
   if (!sums) return;
-  merge_columns<<<unsigned(ceil_div(2 * p.cols, 32)), dim3(32, 32), 0, stream()>>>(p, out, blocks);
+  const unsigned merging = unsigned(ceil_div(2 * p.cols, merged_columns));
+  merge_columns<<<merging, merging_threads, 0, stream()>>>(p, out, blocks);
   check_launch("norm_backward sums");
 }
 

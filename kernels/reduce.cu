@@ -7,6 +7,8 @@
 //             columns, the rows of a block are joined in shared memory, and rows are cut into
 //             pieces so that the chip is full;
 //   narrow    the same with few rows or very many columns: a thread forms its columns alone.
+// Where the reduced axes are one, as nearly always, its rows are evenly apart: finding them costs nothing,
+// and a thread of the last two reads more of them at once.
 // A thread adds at most 16 values (times the pack) in the compute type before they join a double,
 // so a float sum is as good as its inputs however long it is. Pieces follow from the sizes alone
 // and are joined in order: the bits do not depend on timing.
@@ -21,6 +23,10 @@ namespace {
 constexpr int threads = 256;
 constexpr int unroll = 4;             ///< packs that a thread has in flight
 constexpr index_t many_items = 2048;  ///< blocks that fill any chip several times
+/// reduce_narrow's blocks, small ones, since often there are few; up to how many rows it is meant for
+/// where that many packs of columns give it enough threads for the memory.
+constexpr int narrow_threads = 128;
+constexpr index_t narrow_rows = 64, narrow_packs = 16384;
 
 struct Sum {
   template <class C>
@@ -54,12 +60,31 @@ struct Sink {
   index_t results;
   double scale;
   bool accumulate;
+  bool packed = false;  ///< results go to y, which is aligned to packs of them
 
   template <class Op>
   __device__ void finish(index_t i, double value) const {
     value = Op::scaled(value, scale);
     if (accumulate) value = Op::join(static_cast<double>(to_compute(y[i])), value);
     y[i] = from_compute<T>(static_cast<compute_t<T>>(value));
+  }
+  /// N neighbouring results.
+  template <class Op, int N>
+  __device__ void put_pack(index_t i, index_t piece, const double (&values)[N]) const {
+    if (!packed) {
+#pragma unroll
+      for (int j = 0; j < N; ++j) put<Op>(i + j, piece, values[j]);
+      return;
+    }
+    Pack<T, N> out;
+    if (accumulate) out = load_pack<N>(y + i);
+#pragma unroll
+    for (int j = 0; j < N; ++j) {
+      double value = Op::scaled(values[j], scale);
+      if (accumulate) value = Op::join(static_cast<double>(to_compute(out.v[j])), value);
+      out.v[j] = from_compute<T>(static_cast<compute_t<T>>(value));
+    }
+    store_pack(y + i, out);
   }
   template <class Op>
   __device__ void put(index_t i, index_t piece, double value) const {
@@ -131,107 +156,101 @@ __global__ void __launch_bounds__(threads)
   if (active && lane == 0) sink.template put<Op>(result, piece, total);
 }
 
-/// What reduce_across and reduce_narrow walk: `packs` packs of columns side by side.
-struct Columns {
-  index_t packs, rows, piece_rows, tiles, pieces;
-};
-
-/// A block of Wide × (threads / Wide) threads takes Wide packs of columns and one piece of the
-/// rows.
-template <class Op, class T, int N>
-__global__ void __launch_bounds__(threads)
-    reduce_across(const T* x, Columns c, int wide, index_t items, Sink<T> sink,
-                  const __grid_constant__ Layout<1> outer,
-                  const __grid_constant__ Layout<1> reduced) {
+/// Joins rows r, r + step, … of N columns into `total`, as many as there are loads, and unless all are
+/// `There` those below `end` only. `Even` rows lie at one stride.
+template <class Op, bool Even, int Loads, bool There, class T, int N>
+__device__ void join_rows(const T* x, const Layout<1>& reduced, index_t r, index_t end, index_t step,
+                          double (&total)[N]) {
   using C = compute_t<T>;
-  __shared__ double part[N][threads];
-  const int column = threadIdx.x % wide, row = threadIdx.x / wide, tall = threads / wide;
-  for (index_t item = blockIdx.x; item < items; item += gridDim.x) {
-    const index_t tile = item % c.tiles, rest = item / c.tiles;
-    const index_t piece = rest % c.pieces, place = rest / c.pieces;
-    const index_t pack = tile * wide + column;
-    double total[N];
+  Pack<T, N> in[Loads];
 #pragma unroll
-    for (int j = 0; j < N; ++j) total[j] = Op::template identity<double>();
-    if (pack < c.packs) {
-      index_t at[1];
-      outer.locate(place, at);
-      const T* from = x + at[0] + pack * N;
-      const index_t begin = piece * c.piece_rows;
-      const index_t end = begin + c.piece_rows < c.rows ? begin + c.piece_rows : c.rows;
-      for (index_t r = begin + row; r < end; r += tall * unroll) {
-        Pack<T, N> in[unroll];
+  for (int u = 0; u < Loads; ++u) {
+    if (!There && r + u * step >= end) continue;
+    index_t at[1] = {(r + u * step) * reduced.stride[0][0]};
+    if constexpr (!Even) reduced.locate(r + u * step, at);
+    in[u] = load_pack<N>(x + at[0]);
+  }
 #pragma unroll
-        for (int u = 0; u < unroll; ++u) {
-          if (r + u * tall >= end) continue;
-          reduced.locate(r + u * tall, at);
-          in[u] = load_pack<N>(from + at[0]);
-        }
+  for (int j = 0; j < N; ++j) {
+    C sum = Op::template identity<C>();
 #pragma unroll
-        for (int j = 0; j < N; ++j) {
-          C sum = Op::template identity<C>();
-#pragma unroll
-          for (int u = 0; u < unroll; ++u)
-            if (r + u * tall < end) sum = Op::join(sum, to_compute(in[u].v[j]));
-          total[j] = Op::join(total[j], static_cast<double>(sum));
-        }
-      }
-    }
-#pragma unroll
-    for (int j = 0; j < N; ++j) part[j][threadIdx.x] = total[j];
-    __syncthreads();
-    for (int half = tall / 2; half > 0; half /= 2) {
-      if (row < half) {
-#pragma unroll
-        for (int j = 0; j < N; ++j)
-          part[j][threadIdx.x] = Op::join(part[j][threadIdx.x], part[j][threadIdx.x + half * wide]);
-      }
-      __syncthreads();
-    }
-    if (row == 0 && pack < c.packs) {
-      const index_t result = (place * c.packs + pack) * N;
-#pragma unroll
-      for (int j = 0; j < N; ++j) sink.template put<Op>(result + j, piece, part[j][threadIdx.x]);
-    }
-    __syncthreads();  // before `part` is written again
+    for (int u = 0; u < Loads; ++u)
+      if (There || r + u * step < end) sum = Op::join(sum, to_compute(in[u].v[j]));
+    total[j] = Op::join(total[j], static_cast<double>(sum));
   }
 }
 
-/// A thread forms N neighbouring results; `kept` counts packs.
-template <class Op, class T, int N>
+/// Rows first, first + step, … (below `end`) of N columns, joined.
+template <class Op, bool Even, int Loads, class T, int N>
+__device__ void reduce_rows(const T* x, const Layout<1>& reduced, index_t first, index_t end,
+                            index_t step, double (&total)[N]) {
+#pragma unroll
+  for (int j = 0; j < N; ++j) total[j] = Op::template identity<double>();
+  index_t r = first;
+  if constexpr (Even)
+    for (; r + (Loads - 1) * step < end; r += Loads * step)
+      join_rows<Op, Even, Loads, true>(x, reduced, r, end, step, total);
+  constexpr int rest = Loads < 2 * unroll ? Loads : 2 * unroll;
+  for (; r < end; r += rest * step) join_rows<Op, Even, rest, false>(x, reduced, r, end, step, total);
+}
+
+/// What reduce_across walks: `packs` packs of columns side by side, `wide` of them a tile.
+struct Columns {
+  index_t packs, rows, piece_rows;
+  unsigned tiles, pieces;
+  int wide;
+};
+
+/// A block of wide × (threads / wide) threads takes a tile of columns and one piece of the rows.
+template <class Op, class T, int N, bool Even>
 __global__ void __launch_bounds__(threads)
+    reduce_across(const T* x, const __grid_constant__ Columns c, Sink<T> sink,
+                  const __grid_constant__ Layout<1> outer,
+                  const __grid_constant__ Layout<1> reduced) {
+  __shared__ double part[N][threads];
+  const int column = threadIdx.x % c.wide, row = threadIdx.x / c.wide, tall = threads / c.wide;
+  const unsigned tile = blockIdx.x % c.tiles, rest = blockIdx.x / c.tiles;
+  const index_t piece = rest % c.pieces, place = rest / c.pieces;
+  const index_t pack = index_t{tile} * c.wide + column;
+  if (pack < c.packs) {
+    index_t at[1];
+    outer.locate(place, at);
+    const index_t begin = piece * c.piece_rows;
+    const index_t end = begin + c.piece_rows < c.rows ? begin + c.piece_rows : c.rows;
+    double total[N];
+    reduce_rows<Op, Even, Even ? 2 * unroll : unroll>(x + at[0] + pack * N, reduced, begin + row, end,
+                                                      tall, total);
+#pragma unroll
+    for (int j = 0; j < N; ++j) part[j][threadIdx.x] = total[j];
+  }
+  for (int half = tall / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (row < half && pack < c.packs) {
+#pragma unroll
+      for (int j = 0; j < N; ++j)
+        part[j][threadIdx.x] = Op::join(part[j][threadIdx.x], part[j][threadIdx.x + half * c.wide]);
+    }
+  }
+  if (row > 0 || pack >= c.packs) return;
+  double total[N];
+#pragma unroll
+  for (int j = 0; j < N; ++j) total[j] = part[j][threadIdx.x];
+  sink.template put_pack<Op>((place * c.packs + pack) * N, piece, total);
+}
+
+/// A thread forms N neighbouring results; `kept` counts packs.
+template <class Op, class T, int N, bool Even, int Loads>
+__global__ void __launch_bounds__(narrow_threads)
     reduce_narrow(const T* x, index_t packs, index_t rows, Sink<T> sink,
                   const __grid_constant__ Layout<1> kept,
                   const __grid_constant__ Layout<1> reduced) {
-  using C = compute_t<T>;
-  const index_t step = index_t{gridDim.x} * threads;
-  for (index_t k = index_t{blockIdx.x} * threads + threadIdx.x; k < packs; k += step) {
-    index_t at[1];
-    kept.locate(k, at);
-    const T* from = x + at[0];
-    double total[N];
-#pragma unroll
-    for (int j = 0; j < N; ++j) total[j] = Op::template identity<double>();
-    for (index_t r = 0; r < rows; r += unroll) {
-      Pack<T, N> in[unroll];
-#pragma unroll
-      for (int u = 0; u < unroll; ++u) {
-        if (r + u >= rows) continue;
-        reduced.locate(r + u, at);
-        in[u] = load_pack<N>(from + at[0]);
-      }
-#pragma unroll
-      for (int j = 0; j < N; ++j) {
-        C sum = Op::template identity<C>();
-#pragma unroll
-        for (int u = 0; u < unroll; ++u)
-          if (r + u < rows) sum = Op::join(sum, to_compute(in[u].v[j]));
-        total[j] = Op::join(total[j], static_cast<double>(sum));
-      }
-    }
-#pragma unroll
-    for (int j = 0; j < N; ++j) sink.template put<Op>(k * N + j, 0, total[j]);
-  }
+  const index_t k = index_t{blockIdx.x} * narrow_threads + threadIdx.x;
+  if (k >= packs) return;
+  index_t at[1];
+  kept.locate(k, at);
+  double total[N];
+  reduce_rows<Op, Even, Loads>(x + at[0], reduced, 0, rows, 1, total);
+  sink.template put_pack<Op>(k * N, 0, total);
 }
 
 /// Joins the pieces of 32 results: warp w takes pieces w, w + 32, …; then the warps are joined.
@@ -304,32 +323,50 @@ void launch_along(const T* x, Sink<T> sink, Layout<1> kept, Layout<1> reduced) {
 }
 
 template <class Op, class T, int N>
-void launch_across(const T* x, Sink<T> sink, Layout<1> kept, Layout<1> reduced) {
-  const index_t rows = reduced.finish().numel();
-  const int last = kept.rank - 1;
-  if (rows <= 8 || sink.results / N >= many_items * threads) {
-    if constexpr (N > 1) kept.group_last(N);
-    const index_t packs = kept.finish().numel();
-    reduce_narrow<Op, T, N><<<grid_of(ceil_div(packs, threads)), threads, 0, stream()>>>(
+void launch_narrow(const T* x, index_t rows, Sink<T> sink, Layout<1> kept, const Layout<1>& reduced) {
+  if constexpr (N > 1) kept.group_last(N);
+  const index_t packs = kept.finish().numel();
+  const auto launch = [&](auto kernel) {
+    kernel<<<grid_of(ceil_div(packs, narrow_threads)), narrow_threads, 0, stream()>>>(
         x, packs, rows, sink, kept, reduced);
     check_launch("reduce_narrow");
-    return;
-  }
-  Columns c{kept.extent[last] / N, rows, 0, 0, 0};
+  };
+  if (reduced.rank > 1)
+    launch(reduce_narrow<Op, T, N, false, unroll>);
+  else if (rows <= 2 * unroll)
+    launch(reduce_narrow<Op, T, N, true, unroll>);
+  else
+    launch(reduce_narrow<Op, T, N, true, 4 * unroll>);
+}
+
+template <class Op, class T, int N>
+void launch_across(const T* x, Sink<T> sink, Layout<1> kept, Layout<1> reduced) {
+  const index_t rows = reduced.finish().numel(), packs = sink.results / N;
+  const bool even = reduced.rank <= 1;
+  if (rows <= 2 * unroll || packs >= many_items * threads ||
+      (even && rows <= narrow_rows && packs >= narrow_packs))
+    return launch_narrow<Op, T, N>(x, rows, sink, kept, reduced);
+  const int last = kept.rank - 1;
   int wide = 1;
-  while (wide < 32 && wide < c.packs) wide *= 2;
-  const int tall = threads / wide;
-  c.tiles = ceil_div(c.packs, wide);
+  while (wide < 32 && wide < kept.extent[last] / N) wide *= 2;
+  Columns c{kept.extent[last] / N, rows, 0, 0, 0, wide};
+  c.tiles = static_cast<unsigned>(ceil_div(c.packs, wide));
   Layout<1> outer = kept.without(last);
-  const index_t places = outer.finish().numel() * c.tiles;
-  c.piece_rows = ceil_div(rows, pieces_for(rows, index_t{tall} * unroll * 2, places));
-  c.pieces = ceil_div(rows, c.piece_rows);
-  const index_t items = places * c.pieces;
+  const index_t places = outer.finish().numel() * c.tiles, least = index_t{threads / wide} * unroll * 2;
+  c.piece_rows = ceil_div(rows, pieces_for(rows, least, places));
+  c.pieces = static_cast<unsigned>(ceil_div(rows, c.piece_rows));
   const Scratch<double> part(c.pieces > 1 ? sink.results * c.pieces : 1);
-  if (c.pieces > 1) sink.part = part.data();
-  reduce_across<Op, T, N>
-      <<<grid_of(items), threads, 0, stream()>>>(x, c, wide, items, sink, outer, reduced);
-  check_launch("reduce_across");
+  if (c.pieces > 1) sink.part = part.data(), sink.packed = false;
+  // Fewer blocks than packs, or than twice many_items.
+  const unsigned blocks = static_cast<unsigned>(places) * c.pieces;
+  const auto launch = [&](auto kernel) {
+    kernel<<<blocks, threads, 0, stream()>>>(x, c, sink, outer, reduced);
+    check_launch("reduce_across");
+  };
+  if (even)
+    launch(reduce_across<Op, T, N, true>);
+  else
+    launch(reduce_across<Op, T, N, false>);
   if (c.pieces > 1) merge<Op>(sink, c.pieces);
 }
 
@@ -356,7 +393,8 @@ void reduce_by(const ReduceParams<T>& p) {
   if (results == 0) return;
 
   constexpr int N = pack_width<T>;
-  const Sink<T> sink{p.y, nullptr, results, static_cast<double>(p.scale), p.accumulate};
+  const Sink<T> sink{p.y, nullptr, results, static_cast<double>(p.scale), p.accumulate,
+                    packs_fit<N>(p.y)};
   const auto divisible = [](const Layout<1>& l) {  // packs may start at each of these strides
     for (int a = 0; a < l.rank; ++a)
       if (l.stride[0][a] % N != 0) return false;

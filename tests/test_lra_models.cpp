@@ -327,6 +327,37 @@ TEST_CASE("bf16 activations and recomputed blocks") {
   CHECK(std::sqrt(difference / norm) < 0.05);
 }
 
+// Nothing but the result is rounded, and the gradient once on either side of the mean's factor; more
+// tokens than bf16 can count.
+TEST_CASE("pooling bf16 tokens is pooling in float, rounded") {
+  manual_seed(11);
+  constexpr index_t n = 601;
+  const auto tokens = randn({2, n, 8}).to<bf16>();
+  std::vector<std::uint8_t> kept(2 * n, 1);
+  std::fill(kept.begin() + 257, kept.begin() + n, 0);
+  const double half_ulp = 1.0 / 256;
+  for (const Pooling pool : {Pooling::mean, Pooling::max, Pooling::cls})
+    for (const bool masked : {false, true}) {
+      CAPTURE(static_cast<int>(pool));
+      CAPTURE(masked);
+      const auto keep = masked ? from_vector(kept, {2, n}) : Tensor<std::uint8_t>{};
+      const auto narrow = tokens.clone().requires_grad(true);
+      const auto wide = tokens.to<float>().requires_grad(true);
+      const auto rounded = models::pool_tokens<float>(narrow, pool, keep);
+      const auto exact = models::pool_tokens<float>(wide, pool, keep);
+      const auto within = [](const std::vector<float>& a, const std::vector<float>& b, double error) {
+        REQUIRE(a.size() == b.size());
+        for (std::size_t i = 0; i < b.size(); ++i)
+          REQUIRE(std::abs(a[i] - b[i]) <= error * std::abs(b[i]));
+      };
+      within(rounded.to_vector(), exact.to_vector(), pool == Pooling::mean ? 1.001 * half_ulp : 0);
+      const auto seed = randn({2, 8});
+      backward(rounded, seed);
+      backward(exact, seed);
+      within(narrow.grad().to<float>().to_vector(), wide.grad().to_vector(), 2.01 * half_ulp);
+    }
+}
+
 TEST_CASE("what makes no model is refused") {
   SequenceOptions o = small("flair");
   CHECK_THROWS_WITH_AS(models::Lra<float>{o}, doctest::Contains("expected one of transformer, flare"),

@@ -11,21 +11,18 @@
 // and rows, 71 µs; the products, 33.6 GFLOP of m16n8k16, about 60.
 #include <algorithm>
 
-#include "feed_forward/layer.cuh"
+#include "feed_forward/backward_wgmma.cuh"
 
 namespace flr::cuda::feed_forward {
 namespace {
 
-constexpr int backward_warps = 8, backward_threads = 32 * backward_warps;
-constexpr int units = 16 * backward_warps;  ///< of a block
-constexpr int step = 64, places = 3;        ///< rows that arrive at a time, and those of them that are there
-
 template <int C>
 using RowTile = tensor::Tile<bf16, C>;
+/// On Hopper 128 channels have a way of their own.
 template <int C>
-constexpr int place_bytes = 2 * step * C * 2;  ///< x and dy
-template <int C>
-constexpr int shared_of = places * place_bytes<C>;
+int shared_of() {
+  return C == wide_channels && on_hopper() ? wide_bytes : places * place_bytes<C>;
+}
 
 /// W₂ᵀ: sixteen hidden units as rows, from W₂ [C,hidden].
 template <int C>
@@ -41,36 +38,16 @@ __device__ void load_across(Operand<C>& a, const bf16* w2, int first, int hidden
     }
 }
 
-/// Stores sixteen units of sixteen rows, of which `a` has units as rows. Neighbouring lanes exchange
-/// halves, so that each writes four units and a row's lie in one sector.
-__device__ inline void store_turned(bf16* to, int hidden, int rows, const std::uint32_t (&a)[4]) {
-  const int g = int(threadIdx.x) % 32 / 4, t = int(threadIdx.x) % 4;
-  const bool odd = t % 2 != 0;
-  to += g * hidden + t % 2 * 8 + t / 2 * 4;
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const std::uint32_t low = transpose_8x8(a[2 * r]), high = transpose_8x8(a[2 * r + 1]);
-    const std::uint32_t other = __shfl_xor_sync(0xffffffffu, odd ? low : high, 1);
-    const uint2 four = odd ? uint2{other, high} : uint2{low, other};
-    if (g + 8 * r < rows) *reinterpret_cast<uint2*>(to + 8 * r * hidden) = four;
-  }
-}
-
 template <int C, Activation A>
-__global__ void __launch_bounds__(backward_threads, 1)
-    backward_kernel(const __grid_constant__ FeedForwardBackwardParams<bf16> call, index_t before, index_t all_rows,
-                    index_t stretch, const __grid_constant__ Parts parts) {
-  extern __shared__ uint4 stages[];
+__device__ void backward_narrow(const FeedForwardBackwardParams<bf16>& call, index_t before, const Share& share,
+                                unsigned memory, const Parts& parts) {
   const FeedForwardParams<bf16>& p = call.f;
-  const unsigned memory = shared_address(stages);
   const RowTile<C> lanes;
   const int warp = int(threadIdx.x) / 32, g = int(threadIdx.x) % 32 / 4, t = int(threadIdx.x) % 4;
-  const int hidden = int(p.hidden), chunks = (hidden + units - 1) / units, part = int(blockIdx.x) / chunks;
-  const int chunk_of_block = int(blockIdx.x) % chunks, own = chunk_of_block * units + warp * 16;
-  const index_t begin = part * stretch;
-  const int rows = int(all_rows - begin < stretch ? all_rows - begin : stretch), steps = (rows + step - 1) / step;
-  const bf16 *x = p.x + (before + begin) * C, *dy = call.dy + (before + begin) * C;
-  bf16* const gradients = parts.gradients + begin * hidden + own;
+  const int hidden = share.hidden, own = share.chunk * units + warp * 16;
+  const int rows = share.rows, steps = (rows + step - 1) / step;
+  const bf16 *x = p.x + (before + share.begin) * C, *dy = call.dy + (before + share.begin) * C;
+  bf16* const gradients = parts.gradients + share.begin * hidden + own;
 
   const auto fetch = [&](int s) {
     if (s < steps) {
@@ -125,32 +102,35 @@ __global__ void __launch_bounds__(backward_threads, 1)
         dp.template add_terms<C>(dw1, terms, j);
         lanes.terms(terms, dy_at, row, j);
         a.template add_terms<C>(dw2, terms, j);
-        constexpr std::uint32_t one = 0x3f803f80u, ones[4] = {one, one, one, one};
-        if (chunk_of_block == 0 && j % 4 == warp / 2) {
-          if (warp % 2) mma_k16(db2[j / 4], ones, terms[2], terms[3]);
-          else mma_k16(db2[j / 4], ones, terms[0], terms[1]);
+        if (share.chunk == 0 && j % 4 == warp / 2) {
+          if (warp % 2) add_rows(db2[j / 4], terms[2], terms[3]);
+          else add_rows(db2[j / 4], terms[0], terms[1]);
         }
       }
       if (own < hidden) store_turned(gradients + index_t{s * step + row} * hidden, hidden, rows - s * step - row, dp.a);
     }
   }
 
+  store_part<C>(parts.dw1, share.part, hidden, own, [&](int j, int e) { return dw1[j][e]; });
+  store_part<C>(parts.dw2, share.part, hidden, own, [&](int j, int e) { return dw2[j][e]; });
+  if (t == 0)
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const int unit = own + g + 8 * r;
-    if (unit >= hidden) continue;
-    const index_t at = (index_t{part} * hidden + unit) * C + 2 * t;
-#pragma unroll
-    for (int j = 0; j < C / 8; ++j) {
-      tensor::put_pair(parts.dw1 + at + 8 * j, dw1[j][2 * r], dw1[j][2 * r + 1], false);
-      tensor::put_pair(parts.dw2 + at + 8 * j, dw2[j][2 * r], dw2[j][2 * r + 1], false);
-    }
-    if (t == 0) parts.db1[index_t{part} * hidden + unit] = db1[2 * r];
-  }
-  if (chunk_of_block == 0 && g == 0)
+    for (int r = 0; r < 2; ++r)
+      if (own + g + 8 * r < hidden) parts.db1[index_t{share.part} * hidden + own + g + 8 * r] = db1[2 * r];
+  if (share.chunk == 0 && g == 0)
 #pragma unroll
     for (int j = 0; j < C / 64; ++j)
-      tensor::put_pair(parts.db2 + index_t{part} * C + 64 * j + 8 * warp + 2 * t, db2[j][0], db2[j][1], false);
+      tensor::put_pair(parts.db2 + index_t{share.part} * C + 64 * j + 8 * warp + 2 * t, db2[j][0], db2[j][1], false);
+}
+
+template <int C, Activation A>
+__global__ void __launch_bounds__(backward_threads, 1)
+    backward_kernel(const __grid_constant__ FeedForwardBackwardParams<bf16> call, index_t before, index_t all_rows,
+                    index_t stretch, const __grid_constant__ Parts parts) {
+  extern __shared__ __align__(1024) uint4 stages[];
+  const Share share(int(call.f.hidden), all_rows, stretch);
+  if constexpr (has_wgmma && C == wide_channels) backward_wide<A>(call, before, share, shared_address(stages), parts);
+  else backward_narrow<C, A>(call, before, share, shared_address(stages), parts);
 }
 
 /// The rows of a block: for as many blocks as there are multiprocessors, but a few steps at least.
@@ -166,15 +146,16 @@ index_t backward_parts(const FeedForwardParams<bf16>& p, index_t rows) {
 }
 
 int backward_bytes(const FeedForwardParams<bf16>& p) {
-  return p.channels == 64 ? shared_of<64> : shared_of<128>;
+  return p.channels == 64 ? shared_of<64>() : shared_of<128>();
 }
 
 void backward(const FeedForwardBackwardParams<bf16>& p, index_t first, index_t rows, const Parts& parts) {
   with_kernel(p.f.channels, p.f.act, [&]<int C, Activation A>() {
-    allow_shared(backward_kernel<C, A>, shared_of<C>, "feed_forward_backward");
+    const int bytes = shared_of<C>();
+    allow_shared(backward_kernel<C, A>, bytes, "feed_forward_backward");
     const unsigned blocks = unsigned(ceil_div(p.f.hidden, units) * backward_parts(p.f, rows));
     const index_t stretch = stretch_of(p.f, rows);
-    backward_kernel<C, A><<<blocks, backward_threads, shared_of<C>, stream()>>>(p, first, rows, stretch, parts);
+    backward_kernel<C, A><<<blocks, backward_threads, bytes, stream()>>>(p, first, rows, stretch, parts);
     check_launch("feed_forward_backward");
   });
 }

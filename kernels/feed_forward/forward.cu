@@ -5,7 +5,9 @@
 // m16n8k16 and 33M activations, where separate products would move 18 times what x and y are. They
 // take 84 µs on an H100, in which the tensor cores work a third of the time; sixteen warps of 16 rows,
 // which read the weights twice as often, take 95.
-#include "feed_forward/layer.cuh"
+#include <algorithm>
+
+#include "feed_forward/forward_wgmma.cuh"
 
 namespace flr::cuda::feed_forward {
 namespace {
@@ -67,14 +69,12 @@ __device__ inline void start(float (&h)[2][4], unsigned bias) {
 
 /// M times sixteen rows a warp.
 template <int C, int M, Activation A>
-__global__ void __launch_bounds__(forward_threads, C > 64 ? 1 : 2)
-    forward_kernel(const __grid_constant__ FeedForwardParams<bf16> p) {
-  extern __shared__ uint4 stages[];
-  const unsigned memory = shared_address(stages), bias = memory + 2 * Stage<C>::bytes;
+__device__ void forward_narrow(const FeedForwardParams<bf16>& p, unsigned memory, index_t block) {
+  const unsigned bias = memory + 2 * Stage<C>::bytes;
   const FirstTile<C> first_tile;
   const SecondTile second_tile;
   const int warp = int(threadIdx.x) / 32, t = int(threadIdx.x) % 4, hidden = int(p.hidden);
-  const index_t row = (index_t{blockIdx.x} * forward_warps + warp) * (16 * M);
+  const index_t row = (block * forward_warps + warp) * (16 * M);
 
   copy_chunk<C>(memory, p, 0);
   place_bias<C>(memory, p);
@@ -137,11 +137,29 @@ __global__ void __launch_bounds__(forward_threads, C > 64 ? 1 : 2)
     tensor::store_sums<C>(y[m], factor, p.y, C, row + 16 * m, p.rows, C, false);
 }
 
+/// On Hopper 128 channels have a way of their own, of 16 rows a warp, for which blocks stay.
+template <int C, int M>
+inline constexpr bool may_be_wide = C == wide_channels && M == 1 && forward_threads == wide_threads;
+
+template <int C, int M, Activation A>
+__global__ void __launch_bounds__(forward_threads, C > 64 ? 1 : 2)
+    forward_kernel(const __grid_constant__ FeedForwardParams<bf16> p) {
+  extern __shared__ __align__(1024) uint4 stages[];
+  if constexpr (has_wgmma && may_be_wide<C, M>) forward_wide<A>(p, shared_address(stages));
+  else
+    for (index_t block = blockIdx.x; block * (forward_warps * 16 * M) < p.rows; block += gridDim.x) {
+      forward_narrow<C, M, A>(p, shared_address(stages), block);
+      __syncthreads();
+    }
+}
+
 template <int C, int M, Activation A>
 void launch(const FeedForwardParams<bf16>& p) {
-  const int bytes = shared_bytes<C>(p.hidden);
+  const bool wide = may_be_wide<C, M> && on_hopper();
+  const int bytes = wide ? wide_forward_bytes(p.hidden) : shared_bytes<C>(p.hidden);
   allow_shared(forward_kernel<C, M, A>, bytes, "feed_forward");
-  const index_t blocks = ceil_div(p.rows, forward_warps * 16 * M);
+  index_t blocks = ceil_div(p.rows, forward_warps * 16 * M);
+  if (wide) blocks = std::min<index_t>(blocks, multiprocessors());
   forward_kernel<C, M, A><<<unsigned(blocks), forward_threads, bytes, stream()>>>(p);
   check_launch("feed_forward");
 }
@@ -151,7 +169,8 @@ void launch(const FeedForwardParams<bf16>& p) {
 void forward(const FeedForwardParams<bf16>& p) {
   with_kernel(p.channels, p.act, [&]<int C, Activation A>() {
     // What is read of the weights serves twice as many rows, where there are enough of them.
-    if (p.rows >= index_t{multiprocessors()} * forward_warps * 32) launch<C, 2, A>(p);
+    const bool wide = may_be_wide<C, 1> && on_hopper();
+    if (!wide && p.rows >= index_t{multiprocessors()} * forward_warps * 32) launch<C, 2, A>(p);
     else launch<C, 1, A>(p);
   });
 }

@@ -17,6 +17,11 @@ template <int C>
 using Sums = tensor::Sums<C>;
 using Slice = std::uint32_t[4];
 
+/// Whether the GPU is one for which there may be wgmma code.
+inline bool on_hopper() {
+  return compute_capability() / 10 == 9;
+}
+
 /// Calls f.template operator()<C, A>() for the widths and activations that have kernels.
 template <class F>
 bool with_kernel(index_t channels, Activation act, F f) {

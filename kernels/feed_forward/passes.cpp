@@ -64,13 +64,13 @@ void feed_forward_backward_passes(const FeedForwardBackwardParams<bf16>& p) {
     }
     const index_t stretches = feed_forward::backward_parts(f, rows);
     const auto sum = [&](index_t n, const float* partials, float* to, GradMode mode, index_t across = 0) {
-      if (mode != GradMode::ignore)
-        dense::sum_parts<float>(stretches, n, partials, to, across, first > 0 || mode == GradMode::accumulate);
+      const bool accumulate = first > 0 || mode == GradMode::accumulate;
+      return dense::PartSum<float>{n, partials, mode == GradMode::ignore ? nullptr : to, accumulate, across};
     };
-    sum(size, left.dw1, p.dw1, p.dw1_mode);
-    sum(size, left.dw2, p.dw2, p.dw2_mode, C);
-    sum(hidden, left.db1, p.db1, p.db1_mode);
-    sum(C, left.db2, p.db2, p.db2_mode);
+    dense::sum_parts<float>(stretches, {sum(size, left.dw1, p.dw1, p.dw1_mode),
+                                        sum(size, left.dw2, p.dw2, p.dw2_mode, C),
+                                        sum(hidden, left.db1, p.db1, p.db1_mode),
+                                        sum(C, left.db2, p.db2, p.db2_mode)});
   }
 }
 

@@ -6,15 +6,22 @@
 // what it ends with is a part, and encode_merge adds the parts in order. Scores are taken as
 // latents × tokens: two neighbouring tiles are then A of P v as they stand. The maximum is raised
 // only when a score passes it by 2⁸: weights up to 256 are as exact as weights up to 1, and raising
-// is almost never needed. Or it is that of some tokens and stays (encode_sampled.cu says why it may):
-// then nothing looks at scores but their exponentials.
+// is almost never needed.
 #include <cstdlib>
-#include <string_view>
+#include <cstring>
 
-#include "flare/held_latents.cuh"
+#include "flare/fragments.cuh"
+#include "flare/launch.hpp"
 
 namespace flr::cuda::flare {
 namespace {
+
+template <int D>
+struct Tiling {
+  static constexpr int groups = D <= 16 ? 4 : D <= 64 ? 2 : 1;  ///< of 16 latents, a warp
+  static constexpr int halves = D <= 16 ? 2 : 1;  ///< of 16 tokens, a step
+  static constexpr int warps = D <= 8 ? 8 : 4;    ///< of a block: neighbouring heads fill a line
+};
 
 /// The running softmax of 16 latents.
 template <int D>
@@ -23,16 +30,6 @@ struct State {
   Sums<D> z = {};
   float l[4] = {};
   float m0 = -INFINITY, m1 = -INFINITY;  ///< what is subtracted, in base 2
-
-  /// Takes the maximum over `samples` tokens spread over all N.
-  __device__ void sample(const bf16* k_head, index_t stride, index_t N, float scale) {
-    for (int first = 0; first < samples; first += 16) {
-      const Rows<D> k[1] = {load_rows<D>(k_head, stride * (N / samples), first, samples)};
-      float s[2][4], x0, x1;
-      score<true, true>(s, k, scale, 16, x0, x1);
-      m0 = fmaxf(m0, quad_max(x0)), m1 = fmaxf(m1, quad_max(x1));
-    }
-  }
 
   __device__ void raise(float x0, float x1) {
     x0 = fmaxf(m0, quad_max(x0)), x1 = fmaxf(m1, quad_max(x1));
@@ -44,8 +41,8 @@ struct State {
   }
 
   /// Scores of 16·H tokens, of which `valid` count; whether the maximum has to be raised. `Whole`:
-  /// all count. Without `Looks` it never has.
-  template <bool Whole, bool Looks, int H>
+  /// all count.
+  template <bool Whole, int H>
   __device__ bool score(float (&s)[2 * H][4], const Rows<D> (&k)[H], float scale, int valid,
                         float& x0, float& x1) const {
     const int t = threadIdx.x % 4;
@@ -61,7 +58,6 @@ struct State {
         for (int e = 0; e < 4; ++e)
           if (8 * i + 2 * t + e % 2 >= valid) s[i][e] = -INFINITY;
     }
-    if constexpr (!Looks) return false;
     x0 = -INFINITY, x1 = -INFINITY;
 #pragma unroll
     for (int i = 0; i < 2 * H; ++i) {
@@ -90,116 +86,115 @@ struct State {
 
   /// Row g (half 0) or g + 8 of the part.
   __device__ void write(int half, float* o, float* ml) const {
-    write_row<D>(o, z, half);
-    if (threadIdx.x % 4 == 0) *reinterpret_cast<float2*>(ml) = {half ? m1 : m0, l[2 * half]};
+    const int t = threadIdx.x % 4;
+    if (holds<D>(t))
+#pragma unroll
+      for (int j = 0; j < regs<D>; ++j)
+        *reinterpret_cast<float2*>(o + channel<D>(j, t)) = {z[j][2 * half], z[j][2 * half + 1]};
+    if (t == 0) *reinterpret_cast<float2*>(ml) = {half ? m1 : m0, l[2 * half]};
   }
 };
 
-/// `Sampled`: the maximum stays, and `overflow` begins as 0; otherwise the kernel runs only if that is
-/// none, or not 0.
-template <int D, bool Sampled>
-__global__ void __launch_bounds__(Held<D>::warps * 32)
-    encode_kernel(Encode p, int units, int latent_blocks, float* o, float* ml, int* overflow) {
-  if constexpr (Sampled) {
-    if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0) *overflow = 0;
-  } else {
-    if (overflow && !*overflow) return;
-  }
-  constexpr int G = Held<D>::groups, halves = Held<D>::halves, tokens = Held<D>::tokens;
-  const HeldUnit<D> unit(p.n, units, latent_blocks);
-  if (!unit.there) return;
-  const int b = unit.b, h = unit.h, lane = threadIdx.x % 32;
+/// A unit is a head and every `latent_blocks`-th group of 16 latents; a block takes `units` of
+/// them, and has several splits where there are fewer units than warps.
+template <int D>
+__global__ void __launch_bounds__(Tiling<D>::warps * 32)
+    encode_kernel(Encode p, int units, int latent_blocks, float* o, float* ml,
+                  const int* only_if) {
+  if (only_if && !*only_if) return;
+  using Tile = Tiling<D>;
+  constexpr int G = Tile::groups, tokens = 16 * Tile::halves;
+  const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4;
+  const int unit_blocks = (p.n.H * latent_blocks + units - 1) / units;
+  const int b = blockIdx.y / unit_blocks, unit = blockIdx.y % unit_blocks * units + warp % units;
+  if (unit >= p.n.H * latent_blocks) return;
+  const int h = unit % p.n.H, first_group = unit / p.n.H, groups = (p.n.M + 15) / 16;
+  const int subsplits = Tile::warps / units, splits = int(gridDim.x) * subsplits;
+  const int split = int(blockIdx.x) * subsplits + warp / units;
   const float scale = p.n.scale * log2_e;
-  const index_t N = p.n.N, stride = index_t{unit.splits} * tokens;
+  const index_t N = p.n.N, stride = index_t{splits} * tokens;
+  const bool full = first_group + (G - 1) * latent_blocks < groups;
 
   State<D> state[G];
 #pragma unroll
   for (int i = 0; i < G; ++i)
-    state[i].q = load_left<D>(p.q.head(b, h), p.q.s.row, unit.latent(i), p.n.M);
+    state[i].q = load_left<D>(p.q.head(b, h), p.q.s.row,
+                              index_t{first_group + i * latent_blocks} * 16, p.n.M);
   const bf16 *k_head = p.k.head(b, h), *v_head = p.v.head(b, h);
-  if constexpr (Sampled) {
+  const auto step = [&]<bool Whole>(index_t n) {
+    Rows<D> k[Tile::halves], v[Tile::halves];
 #pragma unroll
-    for (int i = 0; i < G; ++i) state[i].sample(k_head, p.k.s.row, N, scale);
-  }
-  using Loaded = Rows<D>[halves];
-  const auto add_tokens = [&]<bool Whole>(const Loaded& k, const Loaded& v, int valid) {
-    unit.each_group([&](int i) {
-      float scores[2 * halves][4], x0, x1;
-      const bool passed = state[i].template score<Whole, !Sampled>(scores, k, scale, valid, x0, x1);
-      if constexpr (!Sampled)
-        if (__any_sync(0xffffffffu, passed)) state[i].raise(x0, x1);
-      state[i].add(scores, v, scale);
-    });
-  };
-  index_t n = index_t{unit.split} * tokens;
-  TokenRows<D> keys(k_head, p.k.s.row, n, stride), values(v_head, p.v.s.row, n, stride);
-  for (; n + tokens <= N; n += stride) {
-    Loaded k, v;
-#pragma unroll
-    for (int i = 0; i < halves; ++i) k[i] = keys.load(16 * i), v[i] = transposed(values.load(16 * i));
-    const bool more = n + stride + tokens <= N && lane < tokens;
-    keys.advance(more), values.advance(more);
-    add_tokens.template operator()<true>(k, v, tokens);
-  }
-  if (n < N) {
-    Loaded k, v;
-#pragma unroll
-    for (int i = 0; i < halves; ++i) {
+    for (int i = 0; i < Tile::halves; ++i) {
       k[i] = load_rows<D>(k_head, p.k.s.row, n + 16 * i, N);
       v[i] = transposed(load_rows<D>(v_head, p.v.s.row, n + 16 * i, N));
     }
-    add_tokens.template operator()<false>(k, v, int(N - n));
-  }
-  const index_t part = unit.part(p.n);
+    const index_t next = n + stride, next_end = next + tokens < N ? next + tokens : N;
+    prefetch_row(k_head, p.k.s.row, next, next_end);
+    prefetch_row(v_head, p.v.s.row, next, next_end);
+    const auto add = [&](State<D>& group) {
+      float scores[2 * Tile::halves][4], x0, x1;
+      if (__any_sync(0xffffffffu, group.template score<Whole>(scores, k, scale, int(N - n), x0, x1)))
+        group.raise(x0, x1);
+      group.add(scores, v, scale);
+    };
+    if (full) {  // without a branch between them the groups' products and exponentials overlap
+#pragma unroll
+      for (int i = 0; i < G; ++i) add(state[i]);
+    } else {
+#pragma unroll
+      for (int i = 0; i < G - 1; ++i)
+        if (first_group + i * latent_blocks < groups) add(state[i]);
+    }
+  };
+  index_t n = index_t{split} * tokens;
+  for (; n + tokens <= N; n += stride) step.template operator()<true>(n);
+  if (n < N) step.template operator()<false>(n);
+  const index_t part = ((index_t{b} * p.n.H + h) * splits + split) * p.n.M;
 #pragma unroll
   for (int i = 0; i < G; ++i)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int m = unit.latent(i) + lane / 4 + 8 * half;
+      const int m = (first_group + i * latent_blocks) * 16 + g + 8 * half;
       if (m < p.n.M) state[i].write(half, o + (part + m) * D, ml + (part + m) * 2);
     }
 }
 
-/// All tokens by encode_kernel, and the merge.
-template <bool Sampled>
-void encode_held(const Encode& p, int* overflow) {
-  with_width<Sampled ? 64 : 128>(p.n.D, [&]<int D>() {
-    const HeldPlan plan = HeldPlan::of<D>(encode_kernel<D, Sampled>, p.n);
-    const index_t rows = index_t{p.n.B} * p.n.H * plan.splits * p.n.M;
-    const Scratch<float> o(rows * D), ml(rows * 2);
-    const dim3 grid(plan.blocks, plan.others);
-    encode_kernel<D, Sampled><<<grid, Held<D>::warps * 32, 0, stream()>>>(
-        p, plan.units, plan.latent_blocks, o, ml, overflow);
-    check_launch("flare_encode");
-    if constexpr (Sampled) encode_merge(p, o, ml, plan.splits, {.raise = overflow});
-    else encode_merge(p, o, ml, plan.splits, {.only_if = overflow});
-  });
+/// FLR_ENCODE=sampled: the other way whatever the number of scores, so that tests reach it with few.
+bool sampling_asked() {
+  const char* text = std::getenv("FLR_ENCODE");
+  return text && std::strcmp(text, "sampled") == 0;
 }
 
 }  // namespace
 
-Way asked_way() {
-  const char* text = std::getenv("FLR_ENCODE");
-  const std::string_view word = text ? text : "";
-  if (word.empty()) return Way::any;
-  if (word == "held") return Way::held;
-  if (word == "ring") return Way::ring;
-  check(word == "follow", "[flare_encode] expected FLR_ENCODE=held, ring or follow; got {}", word);
-  return Way::follow;
-}
-
 void encode(const Encode& p) {
-  // Ways that sample pay where a pass over the scores takes longer than the two launches that follow
-  // in vain.
+  // The other way pays where a pass over the scores takes longer than the two launches that follow
+  // it in vain.
   const double scores = double(p.n.B) * p.n.H * p.n.M * double(p.n.N);
-  const Way way = asked_way();
-  const bool samples_fit = p.n.N >= 1024 && p.n.D <= 64;
-  if (!samples_fit || way == Way::follow || (way == Way::any && scores < 0x1p27))
-    return encode_held<false>(p, nullptr);
+  const bool sampled =
+      (scores >= 0x1p27 || sampling_asked()) && p.n.N >= 1024 && p.n.D <= 64;
   Scratch<int> overflow(1);
-  if (way == Way::held) encode_held<true>(p, overflow.data());
-  else encode_sampled(p, overflow);
-  encode_held<false>(p, overflow.data());
+  if (sampled) encode_sampled(p, overflow);
+  const int* const only_if = sampled ? overflow.data() : nullptr;
+  with_width(p.n.D, [&]<int D>() {
+    using Tile = Tiling<D>;
+    const int latent_blocks = int(ceil_div(ceil_div(p.n.M, 16), Tile::groups));
+    const index_t all_units = index_t{p.n.H} * latent_blocks;
+    int units = Tile::warps;
+    while (units > all_units) units /= 2;
+    const int subsplits = Tile::warps / units;
+    const index_t others = p.n.B * ceil_div(all_units, units);
+    // A part should be of a few tiles at least: it is written, and read by the merge.
+    const index_t most = ceil_div(p.n.N, index_t{16} * Tile::halves * 4 * subsplits);
+    const unsigned blocks = resident_blocks(encode_kernel<D>, Tile::warps * 32, 0, others, most);
+    const int splits = int(blocks) * subsplits;
+    const index_t rows = index_t{p.n.B} * p.n.H * splits * p.n.M;
+    const Scratch<float> o(rows * D), ml(rows * 2);
+    encode_kernel<D><<<dim3(blocks, unsigned(others)), Tile::warps * 32, 0, stream()>>>(
+        p, units, latent_blocks, o, ml, only_if);
+    check_launch("flare_encode");
+    encode_merge(p, o, ml, splits, {.only_if = only_if});
+  });
 }
 
 }  // namespace flr::cuda::flare

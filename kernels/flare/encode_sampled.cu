@@ -10,6 +10,8 @@
 namespace flr::cuda::flare {
 namespace {
 
+constexpr int samples = 64;
+
 /// Statistics: 0 what is subtracted, for lane t of latents 2t, 2t + 1, 8 + 2t, 8 + 2t + 1; 1 the sums
 /// of weights, by latent.
 template <int D>

@@ -292,15 +292,7 @@ void mixer_backward(const MixerBackward& p) {
     const Scratch<bf16> dz(scaled ? 0 : heads * n.M * D);
     const Scratch<float> exact(scaled ? heads * n.M * D : 0);
     const HeadStrides rows{index_t{n.H} * n.M * D, index_t{n.M} * D, D};
-    const auto add_parts = [&](const float* parts, int splits) {
-      if (scaled)
-        reduce_partials(n, parts, splits, 1, GradOf<float>{{exact.data(), rows}, GradMode::overwrite});
-      else
-        reduce_partials(n, parts, splits, 1, Grad{{dz.data(), rows}, GradMode::overwrite});
-    };
-    if (asked_way() == Way::held) {
-      mixer_latents_held(p, add_parts);
-    } else {
+    {
       const auto kernel = latent_kernel<D, Tune::latent_tiles, Tune::latent_warps>;
       const Plan plan = plan_for("flare_mixer_backward", kernel, n, 16 * Tune::latent_tiles,
                                  Tune::latent_warps, Latents1<D>::bytes, 0);
@@ -308,7 +300,11 @@ void mixer_backward(const MixerBackward& p) {
       Pass pass{.p = p};
       pass.parts = parts;
       launch(kernel, pass, plan);
-      add_parts(parts, int(plan.splits));
+      const int splits = int(plan.splits);
+      if (scaled)
+        reduce_partials(n, parts, splits, 1, GradOf<float>{{exact.data(), rows}, GradMode::overwrite});
+      else
+        reduce_partials(n, parts, splits, 1, Grad{{dz.data(), rows}, GradMode::overwrite});
     }
     if constexpr (scaled) {
       mixer_backward_scaled(p, {exact.data(), rows});

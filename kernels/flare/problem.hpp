@@ -1,8 +1,6 @@
 // A call as the FLARE kernels see it: N tokens against M latents, a head at a time.
 #pragma once
 
-#include <functional>
-
 #include "common/stream.hpp"
 
 namespace flr::cuda::flare {
@@ -107,19 +105,9 @@ struct Guard {
 /// (m, l) [B,H,splits,M,2], the maximum in base 2 and the sum.
 template <class T>
 void encode_merge(const EncodeOf<T>&, const float* o, const float* ml, int splits, Guard = {});
-/// FLR_ENCODE=held|ring|follow, for tests and measurements: one of encode's ways whatever the number of
-/// scores, and with "held" also the backward pass's first one with latents in registers.
-enum class Way { any, held, ring, follow };
-Way asked_way();
-/// Tokens that a sample of them has.
-inline constexpr int samples = 64;
 /// Encode with maxima from a sample of the tokens, which has to be done over where `overflow` is
 /// set afterwards. At least 64 tokens, D at most 64.
 void encode_sampled(const Encode&, Scratch<int>& overflow);
-
-/// dz = Rᵀ dy by warps that hold latents: then(parts [B,H,splits,M,D], splits) is called when they are on
-/// their way. D at most 64.
-void mixer_latents_held(const MixerBackward&, const std::function<void(const float* parts, int splits)>& then);
 
 /// grad [H,M,D] or [B,H,M,D] from parts [B,H,splits,M,D], times `factor`; summed over the batch
 /// where the gradient's batch stride is 0. Parts are added in order of batch and split.

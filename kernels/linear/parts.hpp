@@ -1,6 +1,8 @@
 // The parts of the dense layer that are kernels of their own.
 #pragma once
 
+#include <initializer_list>
+
 #include "common/stream.hpp"
 
 namespace flr::cuda::dense {
@@ -35,9 +37,18 @@ void thin_sums(index_t rows, index_t terms, index_t cols, const T* narrow_values
                compute_t<T>* sums, bool transposed, bool accumulate);
 
 /// y[i] (+)= Σ over parts, in order, of partials[part·n + i]. With cols > 0 element i = s·cols + j
-/// goes to j·(n / cols) + s.
+/// goes to j·(n / cols) + s. Without y nothing is summed.
 template <class C>
-void sum_parts(index_t parts, index_t n, const C* partials, C* y, index_t cols, bool accumulate);
+struct PartSum {
+  index_t n = 0;
+  const C* partials = nullptr;
+  C* y = nullptr;
+  bool accumulate = false;
+  index_t cols = 0;
+};
+/// Up to four of them in one launch.
+template <class C>
+void sum_parts(index_t parts, std::initializer_list<PartSum<C>> sums);
 
 /// dw[out,in] (+)= dpᵀ x for dp [rows,out] and x [rows,in]; and db[out] (+)= Σ dp over the rows,
 /// where db is not null.

@@ -3,7 +3,7 @@
 //
 // Bound by reading `wide` once. A block owns a stretch of rows and up to 256 packs of columns: as
 // many threads as the row has packs stand side by side, the rest of the block takes the next rows.
-// Threads sum their rows, a tree in shared memory sums the threads of a column, and a second kernel
+// Threads sum their rows, a tree in shared memory sums the threads of a column, and sum_parts()
 // the blocks. All orders depend on sizes only.
 #include "../common/elementwise.cuh"
 #include "parts.hpp"
@@ -91,34 +91,6 @@ __global__ void __launch_bounds__(threads)
   }
 }
 
-constexpr int part_columns = 32, part_groups = 16;
-
-/// Every group of threads takes each part_groups-th part, then the groups are added in order.
-template <class C>
-__global__ void __launch_bounds__(part_columns* part_groups)
-    parts_kernel(index_t parts, index_t n, const C* __restrict__ partials, C* __restrict__ y,
-                 index_t cols, bool accumulate) {
-  __shared__ C shared[part_groups][part_columns];
-  const int tx = threadIdx.x % part_columns, group = threadIdx.x / part_columns;
-  for (index_t first = index_t{blockIdx.x} * part_columns; first < n;
-       first += index_t{gridDim.x} * part_columns) {
-    const index_t i = first + tx;
-    C sum = 0;
-    if (i < n) {
-#pragma unroll 8
-      for (index_t part = group; part < parts; part += part_groups) sum += partials[part * n + i];
-    }
-    shared[group][tx] = sum;
-    __syncthreads();
-    if (group == 0 && i < n) {
-#pragma unroll
-      for (int g = 1; g < part_groups; ++g) sum += shared[g][tx];
-      put(y + (cols > 0 ? i % cols * (n / cols) + i / cols : i), sum, accumulate);
-    }
-    __syncthreads();
-  }
-}
-
 template <int Terms, int W, class T>
 void launch(index_t rows, index_t terms, index_t cols, const T* narrow_values, const T* wide,
             compute_t<T>* sums, bool transposed, bool accumulate) {
@@ -131,18 +103,10 @@ void launch(index_t rows, index_t terms, index_t cols, const T* narrow_values, c
          threads, 0, stream()>>>(cut, static_cast<int>(terms), narrow_values, wide,
                                  partials.data());
   check_launch("sums over rows");
-  sum_parts<C>(cut.row_blocks, n, partials, sums, transposed ? cols : 0, accumulate);
+  sum_parts<C>(cut.row_blocks, {{n, partials, sums, accumulate, transposed ? cols : 0}});
 }
 
 }  // namespace
-
-template <class C>
-void sum_parts(index_t parts, index_t n, const C* partials, C* y, index_t cols, bool accumulate) {
-  if (n == 0) return;
-  parts_kernel<C><<<grid_for(n, part_columns), part_columns * part_groups, 0, stream()>>>(
-      parts, n, partials, y, cols, accumulate);
-  check_launch("sum of parts");
-}
 
 template <class T>
 void thin_sums(index_t rows, index_t terms, index_t cols, const T* narrow_values, const T* wide,
@@ -172,8 +136,6 @@ void thin_sums(index_t rows, index_t terms, index_t cols, const T* narrow_values
     pick(integral_constant<int, 8>{}, integral_constant<int, half>{}, by_half);
 }
 
-template void sum_parts(index_t, index_t, const float*, float*, index_t, bool);
-template void sum_parts(index_t, index_t, const double*, double*, index_t, bool);
 template void thin_sums(index_t, index_t, index_t, const float*, const float*, float*, bool, bool);
 template void thin_sums(index_t, index_t, index_t, const double*, const double*, double*, bool,
                         bool);

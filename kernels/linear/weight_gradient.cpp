@@ -49,7 +49,7 @@ void sum_products(index_t rows, index_t in, index_t out, const T* dp, const T* x
     g.a = dp + whole * length * out, g.b = x + whole * length * in;
     gemm_into(g, partials + whole * size);
   }
-  sum_parts<C>(whole + (rest > 0), size, partials, dw, 0, accumulate);
+  sum_parts<C>(whole + (rest > 0), {{size, partials, dw, accumulate}});
 }
 
 }  // namespace

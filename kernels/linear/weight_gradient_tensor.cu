@@ -131,8 +131,7 @@ void launch(index_t rows, int in, int out, const bf16* dp, const bf16* x, float*
   const unsigned blocks = unsigned(tiles * parts);
   weight_gradient_kernel<M, N><<<blocks, threads, T::shared_bytes, stream()>>>(p);
   check_launch("weight_gradient");
-  sum_parts<float>(parts, index_t{out} * in, dw_parts.data(), dw, 0, add_dw);
-  if (db) sum_parts<float>(parts, out, db_parts.data(), db, 0, add_db);
+  sum_parts<float>(parts, {{index_t{out} * in, dw_parts.data(), dw, add_dw}, {out, db_parts.data(), db, add_db}});
 }
 
 }  // namespace

@@ -13,19 +13,19 @@ __global__ void __launch_bounds__(threads)
   constexpr int chunks = W / 32, pairs = fragment_pairs<W, Planes>;
   const Sizes& n = p.n;
   const Place<W> at(n);
-  fill_fragments<W, Planes>(n, slope, false, fragments);
-  fill_fragments<W, Planes>(n, slope, true, fragments + n.beside * pairs);
-  __syncthreads();
-  if (!at.group_exists) return;
-  const Pair *plain = fragments + at.slot * pairs, *transposed = plain + n.beside * pairs;
-  float w[chunks][8];
-  load_last<chunks>(n, at, slope, w);
   const index_t N = n.Nk, tiles = (N + tile - 1) / tile;
   Cursor<const T> from_k(p.k, at), from_v(p.v, at);
   Cursor<T> to_k(dk, at), to_v(dv, at);
   Stored<T, chunks> next_k, next_v;
   from_k.load(at, at.split, N, next_k);
   from_v.load(at, at.split, N, next_v);
+  float w[chunks][8];
+  load_last<chunks>(n, at, slope, w);
+  fill_fragments<W, Planes>(n, slope, false, fragments);
+  fill_fragments<W, Planes>(n, slope, true, fragments + n.beside * pairs);
+  __syncthreads();
+  if (!at.group_exists) return;
+  const Pair *plain = fragments + at.slot * pairs, *transposed = plain + n.beside * pairs;
   for (index_t i = at.split; i < tiles; i += at.splits) {
     const Stored<T, chunks> v = next_v;
     Values<chunks> f, slope, grad;

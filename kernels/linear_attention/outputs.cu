@@ -10,17 +10,17 @@ __global__ void __launch_bounds__(threads)
   extern __shared__ Pair fragments[];
   constexpr int chunks = W / 32;
   const Place<W> at(n);
-  fill_fragments<W, Planes>(n, state, false, fragments);
-  __syncthreads();
-  if (!at.group_exists) return;
-  const Pair* mine = fragments + at.slot * fragment_pairs<W, Planes>;
-  float z[chunks][8];
-  load_last<chunks>(n, at, state, z);
-  const index_t tiles = (n.Nq + tile - 1) / tile;
   Cursor<const T> from(q, at);
   Cursor<T> to(y, at);
   Stored<T, chunks> next;
   from.load(at, at.split, n.Nq, next);
+  float z[chunks][8];
+  load_last<chunks>(n, at, state, z);
+  fill_fragments<W, Planes>(n, state, false, fragments);
+  __syncthreads();
+  if (!at.group_exists) return;
+  const Pair* mine = fragments + at.slot * fragment_pairs<W, Planes>;
+  const index_t tiles = (n.Nq + tile - 1) / tile;
   for (index_t i = at.split; i < tiles; i += at.splits) {
     Values<chunks> f, o = {};
     next.values(f);

@@ -20,7 +20,7 @@ Sizes sizes_of(const LinearAttentionParams<T>& p) {
   Sizes n{.B = p.B, .H = p.H, .Nq = p.Nq, .Nk = p.Nk, .D = int(p.D)};
   n.feature = p.feature, n.epsilon = p.epsilon;
   n.unit_q = p.unit_q, n.unit_k = p.unit_k;
-  if (n.D == 8 || n.D == 16) n.together = 32 / n.D;
+  if (n.D == 8 || n.D == 16) n.together = 32 / n.D, n.shift = n.D == 8 ? 3 : 4;
   n.groups = int(ceil_div(n.H, n.together));
   while (n.beside < 4 && n.beside < n.groups) n.beside *= 2;
   return n;

@@ -24,12 +24,15 @@ struct Sizes {
   index_t B = 0, H = 0, Nq = 0, Nk = 0;
   int D = 0;
   int together = 1;  ///< heads in the channels of a warp
+  int shift = 31;    ///< log2 D if several are together: shifts are cheap, divisions are not
   int groups = 1;    ///< ⌈H / together⌉
   int beside = 1;    ///< groups of a block: neighbours, which share the lines of a token
   Feature feature = Feature::identity;
   bool unit_q = false, unit_k = false;
   float epsilon = 0;
 
+  /// The head, of those together, that channel c of a warp belongs to.
+  constexpr int head_of(int c) const { return c >> shift; }
   /// Numbers of a head's [S|z].
   constexpr index_t state() const { return index_t{D} * (D + 1); }
   /// Blocks along y.

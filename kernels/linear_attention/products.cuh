@@ -85,8 +85,8 @@ struct Sums {
   template <class P>
   __device__ void write(const Sizes& n, const P& at, float* parts) const {
     const auto head_of = [&](int c) {
-      if (n.together > 1) return c / n.D;
-      return c < n.D ? 0 : -1;
+      const int head = n.head_of(c);
+      return c - head * n.D < n.D ? head : -1;
     };
     const auto part_of = [&](int head) {
       return parts + ((index_t{at.b} * n.H + at.first_head + head) * at.splits + at.split) * n.state();
@@ -128,15 +128,18 @@ __device__ void fill_fragments(const Sizes& n, const float* states, bool transpo
   constexpr int each = fragment_pairs<W, Planes> / Planes;
   const int group_blocks = (n.groups + n.beside - 1) / n.beside;
   const int b = int(blockIdx.y) / group_blocks, group0 = int(blockIdx.y) % group_blocks * n.beside;
+#pragma unroll 4  // loads that wait together
   for (int i = int(threadIdx.x); i < n.beside * each; i += threads) {
     const int lane = i % 32, block = i % each / 32, slot = i / each;
     const int step = block / (W / 8), column = channel_of(block % (W / 8), lane / 4);
     const auto value = [&](int row) {
-      const int head = n.together > 1 ? row / n.D : 0, h = (group0 + slot) * n.together + head;
+      const int head = n.head_of(row), h = (group0 + slot) * n.together + head;
       const int r = row - head * n.D, c = column - head * n.D;
-      if (h >= n.H || r >= n.D || c < 0 || c >= n.D) return 0.0f;
-      const float* state = states + (index_t{b} * n.H + h) * n.state();
-      return transposed ? state[c * (n.D + 1) + r] : state[r * (n.D + 1) + c];
+      const bool exists = h < n.H && r < n.D && c >= 0 && c < n.D;
+      const int within = transposed ? c * (n.D + 1) + r : r * (n.D + 1) + c;
+      // Always a load, since loads do not wait together across branches.
+      const float x = states[exists ? (index_t{b} * n.H + h) * n.state() + within : 0];
+      return exists ? x : 0.0f;
     };
     u32 x[2][Planes];
 #pragma unroll

@@ -7,6 +7,7 @@
 
 #include "causal_linear/feature.cuh"
 #include "common/device.cuh"
+#include "common/shared.cuh"
 #include "linear_attention/problem.hpp"
 #include "linear_attention/turn.cuh"
 
@@ -47,7 +48,7 @@ struct Place {
     split = index_t{blockIdx.x} * at_once + warp / (Parts * n.beside);
     splits = index_t{gridDim.x} * at_once;
     group_exists = group < n.groups;
-    const int within = n.together > 1 ? 8 * t / n.D : 0;
+    const int within = n.head_of(8 * t);
     head = first_head + within, channel = 8 * t - within * n.D;
     lanes_of_head = n.together > 1 ? n.D / 8 : 4;
 #pragma unroll
@@ -120,6 +121,32 @@ struct Stored {
   }
 };
 
+/// Room for a warp's tile in shared memory, where it waits as it is stored and costs no registers. A lane
+/// reads what it has copied itself, so that its own wait is enough.
+template <class T, int Chunks>
+struct Slot {
+  static constexpr int packs = int(sizeof(T)) / 2;  ///< of 16 bytes, in eight values
+  static constexpr int bytes = 2 * Chunks * packs * 32 * 16;
+  unsigned first;  ///< address of the lane's first pack
+
+  __device__ unsigned address(int r, int c, int pack) const {
+    return first + unsigned(((r * Chunks + c) * packs + pack) * 32 * 16);
+  }
+  __device__ void read(Stored<T, Chunks>& to) const {
+#pragma unroll
+    for (int r = 0; r < 2; ++r)
+#pragma unroll
+      for (int c = 0; c < Chunks; ++c)
+#pragma unroll
+        for (int p = 0; p < packs; ++p) {
+          const float4 x = load4(address(r, c, p));
+          std::uint32_t* word = to.x[r][c].word + 4 * p;
+          word[0] = __float_as_uint(x.x), word[1] = __float_as_uint(x.y);
+          word[2] = __float_as_uint(x.z), word[3] = __float_as_uint(x.w);
+        }
+  }
+};
+
 /// A lane's place in a tensor on its way from tile to tile.
 template <class T>
 class Cursor {
@@ -141,6 +168,18 @@ class Cursor {
         to.x[r][c] = {};
         if (at.token(i, r) < tokens && at.exists[c]) to.x[r][c].load(x_ + r * half_ + 32 * c);
       }
+  }
+  /// Begins to copy what load() would load.
+  template <class P, class To>
+  __device__ void copy(const P& at, index_t i, index_t tokens, const To& to) const {
+#pragma unroll
+    for (int r = 0; r < 2; ++r)
+#pragma unroll
+      for (int c = 0; c < P::chunks; ++c)
+#pragma unroll
+        for (int p = 0; p < To::packs; ++p)
+          copy_async<16>(to.address(r, c, p), x_ + r * half_ + 32 * c + p * (8 / To::packs),
+                         at.token(i, r) < tokens && at.exists[c]);
   }
   /// Writes or adds chunk c of token r.
   __device__ void put(int r, int c, const float (&x)[8], bool accumulate) const {

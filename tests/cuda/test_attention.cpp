@@ -156,33 +156,29 @@ TEST_CASE("cuda FLARE: a few latents of large scores, which are not among the fi
 }
 
 // Its threshold lies beyond what the sanitizers have time for.
-TEST_CASE("cuda FLARE: the sampled ways at small sizes") {
+TEST_CASE("cuda FLARE: the sampled way at small sizes") {
   manual_seed(6);
-  for (const char* way : {"ring", "held"}) {
-    ::setenv("FLR_ENCODE", way, 1);
-    for (index_t D : {2, 8, 16, 32, 64})
-      for (auto [M, N] : {std::pair<index_t, index_t>{1, 1024}, {33, 1025}, {64, 2047}}) {
-        const Mixer f{2, 3, M, N, D};
-        const auto x = f.inputs();
-        compare_all(fmt::format("{} {}", way, f.name()), f, x, f.rule(x, 2e-5));
-      }
-  }
+  ::setenv("FLR_ENCODE", "sampled", 1);
+  for (index_t D : {2, 8, 16, 32, 64})
+    for (auto [M, N] : {std::pair<index_t, index_t>{1, 1024}, {33, 1025}, {64, 2047}}) {
+      const Mixer f{2, 3, M, N, D};
+      const auto x = f.inputs();
+      compare_all("sampled " + f.name(), f, x, f.rule(x, 2e-5));
+    }
   ::unsetenv("FLR_ENCODE");
 }
 
 // Encode round a ring of latents in one launch and in several, and what follows it.
-TEST_CASE("cuda FLARE: the sampled ways with many latents") {
+TEST_CASE("cuda FLARE: the sampled way with many latents") {
   manual_seed(8);
-  for (const char* way : {"ring", "held"}) {
-    ::setenv("FLR_ENCODE", way, 1);
-    for (index_t D : {2, 4, 8, 16, 32})
-      for (auto [M, N] : {std::pair<index_t, index_t>{64, 1025}, {200, 1025}, {512, 5000}, {2049, 3000}}) {
-        if (small() && M * N > 70000) continue;
-        const Mixer f{2, M == 64 ? 8 : 3, M, N, D};
-        const auto x = f.inputs();
-        compare_all(fmt::format("many latents, {} {}", way, f.name()), f, x, f.rule(x, 2e-5));
-      }
-  }
+  ::setenv("FLR_ENCODE", "sampled", 1);
+  for (index_t D : {2, 4, 8, 16, 32})
+    for (auto [M, N] : {std::pair<index_t, index_t>{64, 1025}, {200, 1025}, {512, 5000}, {2049, 3000}}) {
+      if (small() && M * N > 70000) continue;
+      const Mixer f{2, M == 64 ? 8 : 3, M, N, D};
+      const auto x = f.inputs();
+      compare_all("many latents " + f.name(), f, x, f.rule(x, 2e-5));
+    }
   ::unsetenv("FLR_ENCODE");
 }
 

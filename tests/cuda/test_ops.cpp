@@ -49,6 +49,25 @@ TEST_CASE("cuda views, copies and sums") {
     compare_all("total " + s.str(), [=](const auto& x) { return sum(square(x[0])); }, {draw(s)});
   }
   compare_all("inner and outer", [](const auto& x) { return sum(x[0], {0, 2}); }, {draw({9, 17, 33})});
+  // Axes that stay two, of few rows and of many.
+  compare_all("axes apart", [](const auto& x) { return sum(x[0], {0, 2}); }, {draw({2, 5, 3, 64})});
+  compare_all("axes apart", [](const auto& x) { return max(x[0], {0, 2}); }, {draw({40, 6, 9, 16})});
+  compare_all("in the middle", [](const auto& x) { return mean(x[0], {1}); }, {draw({32, 203, 128})});
+  compare_all("few columns", [](const auto& x) { return sum(x[0], {0}); }, {draw({4001, 5})});
+}
+
+TEST_CASE("cuda sums of few rows and many columns") {
+  manual_seed(12);
+  for (auto [rows, cols] : {std::pair<index_t, index_t>{8, 131080}, {9, 131080}, {37, 131072}, {65, 131080},
+                            {19, 16485}, {32, 256000}}) {
+    if (small() && rows * cols > 1500000) continue;
+    const Shape s{rows, cols};
+    compare_all("sum " + s.str(), [](const auto& x) { return sum(x[0], {0}); }, {draw(s)});
+    compare_all("max " + s.str(), [](const auto& x) { return max(x[0], {0}); }, {draw(s)});
+  }
+  // What is added to every sequence of a batch, more than once: the sums over the batch accumulate.
+  compare_all("positions", [](const auto& x) { return map(_1 * _2, x[0] + x[1], x[0]) + x[1]; },
+              {draw({11, small() ? 37 : 1031, 128}), draw({1, small() ? 37 : 1031, 128})});
 }
 
 TEST_CASE("cuda products and dense layers") {

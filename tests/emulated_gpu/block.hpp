@@ -69,14 +69,17 @@ inline unsigned char* dynamic_shared() {
 }
 
 /// How threads follow each other: warps step by step, or one goes on until it has to wait for others, or
-/// a lane of all warps before the next lane.
-enum class Order { together, first_first, last_first, lanes };
+/// a lane of all warps before the next lane, or one warp goes some way, then another, which is drawn.
+enum class Order { together, first_first, last_first, lanes, drawn };
+constexpr unsigned orders = 5;
 
 class Block {
  public:
-  /// `eager`: copies arrive as soon as they begin; otherwise when they are waited for.
-  Block(unsigned threads, const std::function<void()>& body, Order order, bool eager)
-      : body_(body), fibers_(threads), warps_((threads + 31) / 32), order_(order), eager_(eager) {
+  /// Copies arrive, and products of warpgroups are computed, as soon as they begin (`eager_…`) or when they
+  /// are waited for.
+  Block(unsigned threads, const std::function<void()>& body, Order order, bool eager_copies, bool eager_products)
+      : body_(body), fibers_(threads), warps_((threads + 31) / 32), order_(order), eager_copies_(eager_copies),
+        eager_products_(eager_products) {
     if (threads % 32) give_up("a block is whole warps here");
   }
 
@@ -92,6 +95,7 @@ class Block {
       const std::size_t before = steps_;
       if (order_ == Order::lanes) {
         for (std::size_t i = 0; i < fibers_.size(); ++i) run_thread(i % warps_.size() * 32 + i / warps_.size());
+      } else if (order_ == Order::drawn && run_drawn()) {
       } else {
         for (std::size_t w = 0; w < warps_.size(); ++w)
           run_warp(order_ == Order::last_first ? warps_.size() - 1 - w : w);
@@ -117,7 +121,7 @@ class Block {
 
   /// A thread's copies to shared memory, which arrive at any time until it has waited for them.
   void copy(unsigned to, const void* from, std::size_t bytes) {
-    if (eager_) {
+    if (eager_copies_) {
       if (from) std::memcpy(dynamic_shared() + to, from, bytes);
       else std::memset(dynamic_shared() + to, 0, bytes);
       return;
@@ -135,6 +139,22 @@ class Block {
       std::memcpy(dynamic_shared() + copy.to, copy.values.data(), copy.bytes);
       return true;
     });
+  }
+
+  /// A thread's products of its warpgroup, which are computed at any time until it has waited for them.
+  void product(const std::function<void()>& compute) {
+    Fiber& f = fibers_[at_];
+    if (eager_products_) compute();
+    else f.products.emplace_back(f.product_groups, compute);
+  }
+  void end_of_products() { ++fibers_[at_].product_groups; }
+  /// All groups are over but the last `left`.
+  void finish_products(std::size_t left) {
+    Fiber& f = fibers_[at_];
+    while (!f.products.empty() && f.products.front().first + left < f.product_groups) {
+      f.products.front().second();
+      f.products.erase(f.products.begin());
+    }
   }
 
   /// For a thread that waits for something in memory, and for one that has changed what others
@@ -170,7 +190,8 @@ class Block {
     ucontext_t context;
     std::unique_ptr<char[]> stack{new char[stack_bytes]};  // left as it is: zeros would cost time
     std::vector<Copy> copies;
-    std::size_t barriers = 0, exchanges = 0, votes = 0, groups = 0;
+    std::vector<std::pair<std::size_t, std::function<void()>>> products;
+    std::size_t barriers = 0, exchanges = 0, votes = 0, groups = 0, product_groups = 0;
     jmp_buf place;
     bool started = false, done = false;
   };
@@ -191,8 +212,18 @@ class Block {
     for (std::size_t before = steps_ + 1; before != steps_;) {
       before = steps_;
       for (std::size_t lane = 0; lane < 32; ++lane) run_thread(32 * warp + lane);
-      if (order_ == Order::together) return;
+      if (order_ == Order::together || order_ == Order::drawn) return;
     }
+  }
+  /// Whether anything happened.
+  bool run_drawn() {
+    const std::size_t before = steps_;
+    for (std::size_t i = 0; i < warps_.size(); ++i) {
+      random_ = random_ * 6364136223846793005u + 1442695040888963407u;
+      const std::size_t warp = (random_ >> 33) % warps_.size(), turns = random_ >> 58;
+      for (std::size_t turn = 0; turn < turns; ++turn) run_warp(warp);
+    }
+    return steps_ != before;
   }
   void thread_main() {
     body_();
@@ -224,8 +255,9 @@ class Block {
   std::vector<Fiber> fibers_;
   std::vector<Warp> warps_;
   Order order_;
-  bool eager_;
+  bool eager_copies_, eager_products_;
   std::size_t at_ = 0, arrived_ = 0, steps_ = 0, left_ = 0;
+  std::uint64_t random_ = 1;
   int votes_[3] = {};
 };
 
@@ -243,8 +275,8 @@ inline void launch(const std::function<void()>& kernel, dim3 grid, unsigned thre
         std::vector<unsigned char>& memory = dynamic_shared_memory();
         memory.assign(std::size_t(shared) + beyond, 0xff);  // not numbers, until written
         static unsigned blocks = 0;
-        Block(threads, kernel, Order(blocks % 4), blocks / 4 % 2 != 0).run();
-        ++blocks;
+        const unsigned turn = blocks++ / orders;
+        Block(threads, kernel, Order(blocks % orders), turn % 2 != 0, turn / 2 % 2 != 0).run();
         for (std::size_t i = std::size_t(shared); i < memory.size(); ++i)
           if (memory[i] != 0xff) give_up("a kernel wrote beyond its shared memory");
       }

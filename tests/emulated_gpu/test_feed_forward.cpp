@@ -152,9 +152,11 @@ TEST_CASE("feed-forward layer on emulated warps") {
 TEST_CASE("feed-forward layer, several stretches of rows") {
   Problem({900, 64, 64}).check_backward(1);
   Problem({790, 128, 192}).check_backward(0);
+  Problem({1300, 128, 64}).check_backward(0);
 }
 
 TEST_CASE("feed-forward layer, two tiles of rows a warp") {
   Problem({790, 64, 64}).check_forward();
   Problem({770, 128, 64}).check_forward();
+  Problem({1400, 128, 320}).check_forward();
 }

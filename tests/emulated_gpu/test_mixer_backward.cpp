@@ -89,23 +89,16 @@ class Problem {
     }
     return out;
   }
-  /// Encode's largest errors: of z, whose terms are of size 1, and of lse. By the ring alone, or by a
-  /// way with what follows it.
-  std::array<double, 2> encode_errors(const char* way = nullptr) const {
+  /// Encode's largest errors: of z, whose terms are of size 1, and of lse.
+  std::array<double, 2> encode_errors() const {
     std::vector<bf16> got(z.x.size());
     std::vector<float> lse(lse_z.size());
+    cuda::Scratch<int> overflow(1);
     Encode p;
     p.n = {c.B, c.H, c.M, c.D, c.N, c.scale};
     p.q = q.in(), p.k = k.in(), p.v = v.in(), p.z = {got.data(), z.s}, p.lse = lse.data();
-    if (way) {
-      ::setenv("FLR_ENCODE", way, 1);
-      encode(p);
-      ::unsetenv("FLR_ENCODE");
-    } else {
-      cuda::Scratch<int> overflow(1);
-      encode_sampled(p, overflow);
-      CHECK((*overflow != 0) == (c.outlier >= 0));
-    }
+    encode_sampled(p, overflow);
+    CHECK((*overflow != 0) == (c.outlier >= 0));
     std::array<double, 2> e{};
     for (std::size_t i = 0; i < got.size(); ++i)
       e[0] = std::max(e[0], std::abs(double(float(got[i])) - double(float(z.x[i]))));
@@ -246,9 +239,6 @@ void check_call(const Call& call) {
   if (std::getenv("FLR_TEST_PRINT"))
     std::printf("  dq %.2g dk %.2g dv %.2g\n", error[0], error[1], error[2]);
   for (double e : error) CHECK(e < 8e-3);
-  ::setenv("FLR_ENCODE", "held", 1);  // dz by warps that hold latents
-  for (double e : problem.errors(problem.run())) CHECK(e < 8e-3);
-  ::unsetenv("FLR_ENCODE");
 }
 
 }  // namespace
@@ -309,26 +299,4 @@ TEST_CASE("encode without a running maximum") {
 TEST_CASE("encode without a running maximum: a token that the sample misses is told of") {
   const Problem problem({.H = 2, .M = 33, .D = 8, .N = 1100, .outlier = 1001});
   problem.encode_errors();
-  for (const char* way : {"ring", "held"}) CHECK(problem.encode_errors(way)[1] < 0.004);
-}
-
-TEST_CASE("encode with latents in registers, by a running maximum and by one of a sample") {
-  for (const char* way : {"held", "follow"})
-    for (const Call& call : {Call{.H = 4, .M = 40, .D = 8, .N = 1025}, {.H = 1, .M = 288, .D = 16, .N = 1100},
-                             {.B = 2, .H = 3, .M = 33, .D = 16, .N = 1030}, {.H = 3, .M = 64, .D = 32, .N = 1049},
-                             {.H = 2, .M = 5, .D = 2, .N = 1024}}) {
-      CAPTURE(way);
-      CAPTURE(call.M);
-      CAPTURE(call.D);
-      const Problem problem(call);
-      const auto error = problem.encode_errors(way);
-      CHECK(error[0] < 0.016);
-      CHECK(error[1] < 0.004);
-    }
-}
-
-TEST_CASE("encode refuses a way that there is none of") {
-  const Problem problem({.H = 1, .M = 16, .D = 8, .N = 40});
-  CHECK_THROWS_WITH_AS(problem.encode_errors("sampled"), doctest::Contains("held, ring or follow; got sampled"), Error);
-  ::unsetenv("FLR_ENCODE");
 }

@@ -209,6 +209,9 @@ TEST_CASE("emulated one-pass attention backward: lengths and widths") {
   check_call({1, 2, 70, 90, 16});
   check_call({2, 1, 64, 64, 16});
   check_call({1, 1, 3, 600, 16});  // two blocks: parts of dq
+  check_call({1, 1, 330, 600, 16});  // and six tiles, with warps that have no keys
+  check_call({1, 1, 450, 70, 8});
+  check_call({3, 2, 64, 512, 16});  // a whole tile and keys for all warps, in all orders
   for (const index_t D : {8, 24, 32}) check_call({1, 1, 150, 300, D});
 }
 

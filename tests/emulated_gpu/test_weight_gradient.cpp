@@ -1,23 +1,12 @@
-// kernels/linear/weight_gradient_tensor.cu as it stands there, on emulated warps, against sums in double.
+// kernels/linear/weight_gradient_tensor.cu and sum_parts.cu as they stand there, on emulated warps, against
+// sums in double.
 #include <doctest/doctest.h>
 
+#include <array>
 #include <random>
 
 #include "activations.hpp"
 #include "linear/parts.hpp"
-
-namespace flr::cuda::dense {
-
-template <>
-void sum_parts<float>(index_t parts, index_t n, const float* partials, float* y, index_t, bool accumulate) {
-  for (index_t i = 0; i < n; ++i) {
-    float sum = accumulate ? y[i] : 0;
-    for (index_t part = 0; part < parts; ++part) sum += partials[part * n + i];
-    y[i] = sum;
-  }
-}
-
-}  // namespace flr::cuda::dense
 
 namespace {
 
@@ -68,6 +57,52 @@ void check_case(const Case& c) {
     CHECK(dw[dw.size() - 1 - i] == untouched);
     CHECK(db[db.size() - 1 - i] == untouched);
   }
+}
+
+/// Four sums at a time, of these numbers of columns; the first accumulates, the second lies across.
+template <class C>
+void check_sums(index_t parts, std::array<index_t, 4> columns, index_t across) {
+  constexpr C untouched = 3;
+  std::mt19937 random(7);
+  std::normal_distribution<C> normal;
+  std::vector<C> partials[4], sums[4];
+  cuda::dense::PartSum<C> s[4];
+  for (std::size_t k = 0; k < 4; ++k) {
+    for (index_t i = 0; i < parts * columns[k]; ++i) partials[k].push_back(normal(random));
+    sums[k].assign(std::size_t(columns[k]) + 8, untouched);
+    s[k] = {columns[k], partials[k].data(), sums[k].data(), k == 0, k == 1 ? across : 0};
+  }
+  s[3].y = nullptr;
+  cuda::dense::sum_parts<C>(parts, {s[0], s[1], s[2], s[3]});
+  for (std::size_t k = 0; k < 4; ++k) {
+    const index_t n = columns[k];
+    bool right = true;
+    for (index_t i = 0; i < n && k < 3; ++i) {
+      C total = 0;  // in the order that is promised: 16 shares
+      for (index_t group = 0; group < 16; ++group) {
+        C share = 0;
+        for (index_t part = group; part < parts; part += 16) share += partials[k][std::size_t(part * n + i)];
+        total += share;
+      }
+      if (k == 0) total += untouched;
+      const index_t to = k == 1 ? i % across * (n / across) + i / across : i;
+      right = right && sums[k][std::size_t(to)] == total;
+    }
+    CHECK(right);
+    for (std::size_t i = k < 3 ? std::size_t(n) : 0; i < sums[k].size(); ++i) right = right && sums[k][i] == untouched;
+    CHECK(right);
+  }
+}
+
+TEST_CASE("sums of parts") {
+  for (const index_t parts : {1, 15, 33, 132, 300}) {
+    CAPTURE(parts);
+    check_sums<float>(parts, {4096, 64 * 65, 130, 64}, 64);
+    check_sums<float>(parts, {1, 4102, 4100, 7}, 2);
+    check_sums<double>(parts, {4098, 63, 4097, 1}, 7);
+  }
+  check_sums<float>(0, {4096, 8, 3, 1}, 2);
+  check_sums<float>(5, {0, 0, 9, 0}, 1);
 }
 
 TEST_CASE("weight gradient, tiles of every size, odd rows and widths") {

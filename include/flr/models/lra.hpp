@@ -43,9 +43,8 @@ class Lra : public SequenceModel<T> {
     }
     x = this->run_blocks(x, keep);
     if (final_norm_) x = (*final_norm_)(x);
-    const Tensor<T> encoded = x.template to<T>();
-    if (o.answer == Answer::token) return head_(encoded);
-    const Tensor<T> pooled = pool_tokens(encoded, o.pool, keep);
+    if (o.answer == Answer::token) return head_(x.template to<T>());
+    const Tensor<T> pooled = pool_tokens<T>(x, o.pool, keep);
     return head_(o.answer == Answer::pair ? reshape(pooled, {batch, 2 * o.channels}) : pooled);
   }
 

@@ -6,17 +6,22 @@
 namespace flr::models {
 
 /// x [B,N,C] → [B,C]: the mean or the largest value of each channel over the tokens that `keep` [B,N]
-/// leaves (all without one), or the first token, which is the class token.
-template <Floating T>
-Tensor<T> pool_tokens(const Tensor<T>& x, Pooling pool, const Tensor<std::uint8_t>& keep = {}) {
+/// leaves (all without one), or the first token, which is the class token. Tokens are pooled in their
+/// own type A: sums are formed in a wider one anyway, and what is converted to T is then small, as is
+/// its gradient.
+template <Floating T, Floating A>
+Tensor<T> pool_tokens(const Tensor<A>& x, Pooling pool, const Tensor<std::uint8_t>& keep = {}) {
   check(x.rank() == 3, "[pool] expected tokens [B,N,C], got {}", x.shape());
-  if (pool == Pooling::cls) return squeeze(slice(x, 1, 0, 1), 1);
-  if (!keep.defined()) return pool == Pooling::mean ? mean(x, {1}) : max(x, {1});
+  if (pool == Pooling::cls) return squeeze(slice(x, 1, 0, 1), 1).template to<T>();
+  if (!keep.defined()) return (pool == Pooling::mean ? mean(x, {1}) : max(x, {1})).template to<T>();
   check(keep.shape() == Shape({x.size(0), x.size(1)}), "[pool] expected a keep-mask [{},{}], got {}",
         x.size(0), x.size(1), keep.shape());
-  const Tensor<T> kept = unsqueeze(keep.template to<T>(), -1);
-  if (pool == Pooling::max) return max(map(formula::where(_1, _2, -1e30), kept, x), {1});
-  return sum(x * kept, {1}) / sum(kept, {1});
+  const Tensor<T> counted = unsqueeze(keep.template to<T>(), -1);
+  const Tensor<A> kept = counted.template to<A>();
+  if (pool == Pooling::max)
+    return max(map(formula::where(_1, _2, -1e30), kept, x), {1}).template to<T>();
+  // Tokens are counted in T: bf16 has no 257.
+  return sum(x * kept, {1}).template to<T>() / sum(counted, {1});
 }
 
 /// cls_proj: dropout, a norm (1), and a dense layer (2), or two with exact GELU between (2.0, 2.2).

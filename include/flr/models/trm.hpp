@@ -62,7 +62,7 @@ class Trm : public SequenceModel<T> {
   /// The logit that says whether y [B,N,C] is thought to be right, [B,1]. The reference computes it
   /// and trains without it; so does this.
   Tensor<T> halting(const TrmState<T>& state, const Tensor<std::uint8_t>& keep = {}) const {
-    return halt_(pool_tokens(state.y, Pooling::max, keep));
+    return halt_(pool_tokens<T>(state.y, Pooling::max, keep));
   }
 
  private:
@@ -97,7 +97,7 @@ class Trm : public SequenceModel<T> {
     const Tensor<T> answer = y.template to<T>();
     state = {answer.detach(), z.detach().template to<T>()};
     if (this->options().answer == Answer::token) return head_(answer);
-    return head_(pool_tokens(answer, this->options().pool, keep));
+    return head_(pool_tokens<T>(y, this->options().pool, keep));
   }
 
   TrmOptions trm_;

@@ -43,12 +43,15 @@ namespace flr::cuda {
 inline float to_compute(float x) {
   return x;
 }
+inline double to_compute(double x) {
+  return x;
+}
 inline float to_compute(bf16 x) {
   return x;
 }
 
 template <class T>
-T from_compute(float x) {
+T from_compute(compute_t<T> x) {
   return T(x);
 }
 
@@ -56,6 +59,8 @@ template <class T, int N>
 struct alignas(N * sizeof(T)) Pack {
   T v[N];
 };
+template <class T>
+inline constexpr int pack_width = 16 / int(sizeof(T));
 
 template <class T>
 void put(T* at, compute_t<T> value, bool accumulate) {

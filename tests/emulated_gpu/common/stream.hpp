@@ -15,6 +15,9 @@ inline int stream() {
 inline int multiprocessors() {
   return 3;
 }
+inline int compute_capability() {
+  return 90;
+}
 
 template <class T>
 class Scratch {
