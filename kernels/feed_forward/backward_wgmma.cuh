@@ -61,11 +61,21 @@ __device__ void backward_wide(const FeedForwardBackwardParams<bf16>& call, index
     if (lane == 0) barrier_arrive(barrier);
   };
   WideSums dw1 = {}, dw2 = {};
-  // db₂ is summed by the warps of the first units, sixteen channels each.
-  float db1[4] = {}, db2[2][4] = {};
+  // db₂ is summed by the warps of the first units, sixteen channels each, in products with ones: before the
+  // warpgroup's own begin, behind which they would have to wait.
+  float db1[2] = {}, db2[2][4] = {};
   for (int s = 0; s < steps; ++s) {
     const unsigned x_at = tiles + unsigned(s % places * place), dy_at = x_at + step * C * 2;
     if (s > 0) barrier_wait(arrived, unsigned(s - 1) % 2);
+    if (share.chunk == 0) {
+#pragma unroll
+      for (int j = 0; j < row_tiles; ++j) {
+        Slice terms;
+        load_matrices<true>(terms, dy_at + unsigned(in_panels(step, 16 * j + lane % 16, 16 * warp + lane / 16 * 8)) * 2);
+        add_rows(db2[0], terms[0], terms[1]);
+        add_rows(db2[1], terms[2], terms[3]);
+      }
+    }
     NarrowSums h, slope;
     Wgmma::begin(h);
 #pragma unroll
@@ -102,9 +112,12 @@ __device__ void backward_wide(const FeedForwardBackwardParams<bf16>& call, index
 #pragma unroll
     for (int j = 0; j < row_tiles; ++j)
 #pragma unroll
-      for (int i = 0; i < 4; ++i)
-        dp[j][i] = pack_bf16(slope[j][i / 2][i % 2 * 2] * h[j][i / 2][i % 2 * 2],
-                             slope[j][i / 2][i % 2 * 2 + 1] * h[j][i / 2][i % 2 * 2 + 1]);
+      for (int i = 0; i < 4; ++i) {
+        const float low = slope[j][i / 2][i % 2 * 2] * h[j][i / 2][i % 2 * 2];
+        const float high = slope[j][i / 2][i % 2 * 2 + 1] * h[j][i / 2][i % 2 * 2 + 1];
+        dp[j][i] = pack_bf16(low, high);
+        db1[i % 2] += low + high;
+      }
     Wgmma::hold(a);
     Wgmma::hold(dp);
     Wgmma::begin(dw1);
@@ -118,17 +131,7 @@ __device__ void backward_wide(const FeedForwardBackwardParams<bf16>& call, index
 #pragma unroll
     for (int j = 0; j < row_tiles; ++j) {
       const int row = s * step + 16 * j;
-      mma_k16(db1, dp[j], two_ones, two_ones);
       if (own < hidden) store_turned(gradients + index_t{row} * hidden, hidden, share.rows - row, dp[j]);
-    }
-    if (share.chunk == 0) {
-#pragma unroll
-      for (int j = 0; j < row_tiles; ++j) {
-        Slice terms;
-        load_matrices<true>(terms, dy_at + unsigned(in_panels(step, 16 * j + lane % 16, 16 * warp + lane / 16 * 8)) * 2);
-        add_rows(db2[0], terms[0], terms[1]);
-        add_rows(db2[1], terms[2], terms[3]);
-      }
     }
     Wgmma::wait<0>(dw1);
     Wgmma::wait<0>(dw2);
@@ -137,10 +140,12 @@ __device__ void backward_wide(const FeedForwardBackwardParams<bf16>& call, index
 
   store_part<C>(parts.dw1, share.part, hidden, own, [&](int j, int e) { return dw1[j / 2][j % 2][e]; });
   store_part<C>(parts.dw2, share.part, hidden, own, [&](int j, int e) { return dw2[j / 2][j % 2][e]; });
-  if (t == 0)
 #pragma unroll
-    for (int r = 0; r < 2; ++r)
-      if (own + g + 8 * r < hidden) parts.db1[index_t{share.part} * hidden + own + g + 8 * r] = db1[2 * r];
+  for (int r = 0; r < 2; ++r) {  // each lane of a quad has summed rows of its own
+    db1[r] += __shfl_xor_sync(0xffffffffu, db1[r], 1);
+    db1[r] += __shfl_xor_sync(0xffffffffu, db1[r], 2);
+    if (t == 0 && own + g + 8 * r < hidden) parts.db1[index_t{share.part} * hidden + own + g + 8 * r] = db1[r];
+  }
   if (share.chunk == 0 && g == 0)
 #pragma unroll
     for (int j = 0; j < 2; ++j)
