@@ -65,16 +65,6 @@ struct Wgmma {
     for (int i = 0; i < N; ++i) asm volatile("" : "+r"(a[i][0]), "+r"(a[i][1]), "+r"(a[i][2]), "+r"(a[i][3]));
   }
   /// d += a · the matrix, sums over its columns or (`Transposed`) rows.
-  __device__ static void add(NarrowSums& d, const std::uint32_t (&a)[4], std::uint64_t matrix) {
-    asm volatile(
-        "{ .reg .pred p; setp.eq.u32 p, 0, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
-        "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-        "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, "
-        "{%32,%33,%34,%35}, %36, p, 1, 1, 0; }"
-        : FLR_NARROW
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(matrix));
-  }
   template <bool Transposed>
   __device__ static void add(WideSums& d, const std::uint32_t (&a)[4], std::uint64_t matrix) {
     asm volatile(

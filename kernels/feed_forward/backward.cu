@@ -8,7 +8,8 @@
 // a and dp are, as they stand, A of the products that sum over rows: they do not pass through memory.
 //
 // Bound by shared memory, 128 bytes a clock: 64000 rows, C = 128, hidden 512 are 16 KiB for sixteen units
-// and rows, 71 µs; the products, 33.6 GFLOP of m16n8k16, about 60.
+// and rows, 71 µs on an H100; the products, 33.6 GFLOP of m16n8k16, about 60. Hopper has a way of its own for
+// them, backward_wgmma.cuh.
 #include <algorithm>
 
 #include "feed_forward/backward_wgmma.cuh"

@@ -17,6 +17,7 @@
 
 namespace flr::cuda::feed_forward {
 
+static_assert(backward_threads == wide_threads && units == 128);  // as panels and barriers take for granted
 constexpr int w1_bytes = units * wide_channels * 2, w2_bytes = w1_bytes;
 /// W₁ and W₂ of a block's units, places of x and dy, and two barriers.
 constexpr int wide_bytes = w1_bytes + w2_bytes + places * place_bytes<wide_channels> + 16;

@@ -2,9 +2,9 @@
 // time, which pass from the first product to the second in registers.
 //
 // Bound by tensor cores and the activation: 64000 rows, C = 128, hidden 512 are 16.8 GFLOP of
-// m16n8k16 and 33M activations, where separate products would move 18 times what x and y are. They
-// take 84 µs on an H100, in which the tensor cores work a third of the time; sixteen warps of 16 rows,
-// which read the weights twice as often, take 95.
+// m16n8k16 and 33M activations, where separate products would move 18 times what x and y are. On an H100
+// these kernels take 83 µs for them, in which the tensor cores work a third of the time; sixteen warps of 16
+// rows, which read the weights twice as often, take 95. By default it takes those of forward_wgmma.cuh.
 #include <algorithm>
 
 #include "feed_forward/forward_wgmma.cuh"
@@ -153,18 +153,27 @@ __global__ void __launch_bounds__(forward_threads, C > 64 ? 1 : 2)
     }
 }
 
+/// Of a launch on this GPU.
+template <int C, int M>
+int bytes_of(index_t hidden) {
+  return may_be_wide<C, M> && on_hopper() ? wide_forward_bytes(hidden) : shared_bytes<C>(hidden);
+}
+
 template <int C, int M, Activation A>
 void launch(const FeedForwardParams<bf16>& p) {
-  const bool wide = may_be_wide<C, M> && on_hopper();
-  const int bytes = wide ? wide_forward_bytes(p.hidden) : shared_bytes<C>(p.hidden);
+  const int bytes = bytes_of<C, M>(p.hidden);
   allow_shared(forward_kernel<C, M, A>, bytes, "feed_forward");
   index_t blocks = ceil_div(p.rows, forward_warps * 16 * M);
-  if (wide) blocks = std::min<index_t>(blocks, multiprocessors());
+  if (may_be_wide<C, M> && on_hopper()) blocks = std::min<index_t>(blocks, multiprocessors());
   forward_kernel<C, M, A><<<unsigned(blocks), forward_threads, bytes, stream()>>>(p);
   check_launch("feed_forward");
 }
 
 }  // namespace
+
+int forward_bytes(const FeedForwardParams<bf16>& p) {
+  return p.channels == 64 ? bytes_of<64, 1>(p.hidden) : bytes_of<128, 1>(p.hidden);
+}
 
 void forward(const FeedForwardParams<bf16>& p) {
   with_kernel(p.channels, p.act, [&]<int C, Activation A>() {

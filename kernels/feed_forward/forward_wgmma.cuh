@@ -93,6 +93,7 @@ __device__ void forward_wide(const FeedForwardParams<bf16>& p, unsigned memory) 
   start_y();
   begin_first(0, 0);
   Wgmma::wait<0>(h);
+  __syncthreads();  // with one chunk a tile, turn 0 already brings rows to where these were
   int chunk = 0, tile = 0;
   for (int turn = 0; turn < turns; ++turn) {
     const bool last = chunk + 1 == chunks;

@@ -2,6 +2,7 @@
 // warpgroups read them (common/wgmma.cuh).
 #pragma once
 
+#include "common/mma.cuh"
 #include "common/shared.cuh"
 #include "common/wgmma.cuh"
 #include "flr/core/params.hpp"
@@ -10,8 +11,8 @@ namespace flr::cuda::feed_forward {
 
 constexpr int wide_channels = 128, wide_threads = 256;
 
-/// Begins to copy a panel matrix of Rows rows by Columns columns; zeros beyond `rows` and `columns`, which are
-/// multiples of 8.
+/// Begins to copy a panel matrix of Rows rows by Columns columns; zeros beyond `rows` and `columns`, a
+/// multiple of 8.
 template <int Rows, int Columns>
 __device__ void copy_panels(unsigned to, const bf16* from, int stride, int rows = Rows, int columns = Columns) {
   constexpr int pieces = Columns / 8, turn = wide_threads / pieces;

@@ -28,7 +28,7 @@ bool feed_forward_fits(const FeedForwardParams<bf16>& p, std::string* why) {
     return decline(fmt::format("{} hidden units, a multiple of 64 up to {}", p.hidden, most_hidden));
   if (p.act != Activation::gelu && p.act != Activation::gelu_tanh && p.act != Activation::relu)
     return decline("the kernels have gelu, gelu_tanh and relu");
-  const index_t bytes = std::max<index_t>(4 * 64 * p.channels * 2 + p.hidden * 4, feed_forward::backward_bytes(p));
+  const int bytes = std::max(feed_forward::forward_bytes(p), feed_forward::backward_bytes(p));
   if (bytes > max_shared_bytes())
     return decline(fmt::format("{} bytes of shared memory, this GPU has {}", bytes, max_shared_bytes()));
   // A block reads all weights: it must have many rows, and the chip many blocks.

@@ -16,7 +16,8 @@ struct Parts {
   float *dw1 = nullptr, *dw2 = nullptr, *db1 = nullptr, *db2 = nullptr;
 };
 index_t backward_parts(const FeedForwardParams<bf16>&, index_t rows);
-/// The backward kernel's shared memory.
+/// The kernels' shared memory.
+int forward_bytes(const FeedForwardParams<bf16>&);
 int backward_bytes(const FeedForwardParams<bf16>&);
 /// Rows first … first + rows − 1; without dx, which is dp W₁.
 void backward(const FeedForwardBackwardParams<bf16>&, index_t first, index_t rows, const Parts&);

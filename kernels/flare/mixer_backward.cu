@@ -292,7 +292,7 @@ void mixer_backward(const MixerBackward& p) {
     const Scratch<bf16> dz(scaled ? 0 : heads * n.M * D);
     const Scratch<float> exact(scaled ? heads * n.M * D : 0);
     const HeadStrides rows{index_t{n.H} * n.M * D, index_t{n.M} * D, D};
-    {
+    {  // parts are given back before the second pass takes memory
       const auto kernel = latent_kernel<D, Tune::latent_tiles, Tune::latent_warps>;
       const Plan plan = plan_for("flare_mixer_backward", kernel, n, 16 * Tune::latent_tiles,
                                  Tune::latent_warps, Latents1<D>::bytes, 0);

@@ -22,7 +22,7 @@ template <class T, int W, int Planes>
 __global__ void __launch_bounds__(threads, blocks_at_once<T, W>)
     queries_kernel(Sizes n, Heads<const T> q, Heads<const T> dy, const float* state, float* parts,
                    GradOf<T> dq) {
-  extern __shared__ Pair fragments[];
+  extern __shared__ __align__(16) Pair fragments[];
   constexpr int chunks = W / 32;
   const Place<W, chunks> at(n);
   Cursor<const T> from_q(q, at), from_dy(dy, at);

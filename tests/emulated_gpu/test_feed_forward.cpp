@@ -155,7 +155,13 @@ TEST_CASE("feed-forward layer, several stretches of rows") {
   Problem({1300, 128, 64}).check_backward(0);
 }
 
-TEST_CASE("feed-forward layer, two tiles of rows a warp") {
+TEST_CASE("feed-forward layer, one chunk and many tiles, in every order of threads") {
+  const Problem forward({1157, 128, 64, Activation::relu}), backward({350, 128, 64});
+  for (int i = 0; i < 20; ++i) forward.check_forward();
+  for (int i = 0; i < 20; ++i) backward.check_backward(0);
+}
+
+TEST_CASE("feed-forward layer, many rows a warp") {
   Problem({790, 64, 64}).check_forward();
   Problem({770, 128, 64}).check_forward();
   Problem({1400, 128, 320}).check_forward();

@@ -15,8 +15,13 @@ inline int stream() {
 inline int multiprocessors() {
   return 3;
 }
+/// Tests are built for another one too.
+#ifndef FLR_EMULATED_CAPABILITY
+#define FLR_EMULATED_CAPABILITY 90
+#endif
+inline constexpr int emulated_capability = FLR_EMULATED_CAPABILITY;
 inline int compute_capability() {
-  return 90;
+  return emulated_capability;
 }
 
 template <class T>

@@ -7,7 +7,7 @@
 
 namespace flr::cuda {
 
-inline constexpr bool has_wgmma = true;
+inline constexpr bool has_wgmma = emulated_capability == 90;
 
 inline int in_panels(int rows, int row, int column) {
   return (column / 64 * rows + row) * 64 + ((column / 8 % 8 ^ row % 8) * 8) + column % 8;
@@ -40,7 +40,6 @@ struct Wgmma {
   template <std::size_t N>
   static void hold(std::uint32_t (&)[N][4]) {}
 
-  static void add(NarrowSums& d, const std::uint32_t (&a)[4], const Matrix& b) { add_rows<false>(d, a, b); }
   template <bool Transposed>
   static void add(WideSums& d, const std::uint32_t (&a)[4], const Matrix& b) {
     add_rows<Transposed>(d, a, b);
