@@ -13,8 +13,6 @@ constexpr int step = 64, places = 3;        ///< rows that arrive at a time, and
 template <int C>
 constexpr int place_bytes = 2 * step * C * 2;  ///< x and dy
 
-constexpr std::uint32_t two_ones = 0x3f803f80u;
-
 /// A block's rows and hidden units.
 struct Share {
   int hidden, chunk, part, rows;
@@ -44,7 +42,7 @@ __device__ inline void store_turned(bf16* to, int hidden, int rows, const std::u
 
 /// sum += the sums over sixteen rows of eight channels, which b0 and b1 hold as a right operand.
 __device__ inline void add_rows(float (&sum)[4], std::uint32_t b0, std::uint32_t b1) {
-  constexpr std::uint32_t ones[4] = {two_ones, two_ones, two_ones, two_ones};
+  constexpr std::uint32_t one = 0x3f803f80u, ones[4] = {one, one, one, one};  // two in bf16 each
   mma_k16(sum, ones, b0, b1);
 }
 

@@ -11,7 +11,6 @@
 // former on each of 132 multiprocessors, 35 µs, and 33M activations of some thirty instructions.
 #pragma once
 
-#include "common/barrier.cuh"
 #include "feed_forward/backward.cuh"
 #include "feed_forward/panels.cuh"
 
@@ -57,10 +56,6 @@ __device__ void backward_wide(const FeedForwardBackwardParams<bf16>& call, index
 
   // Warpgroups wait for each other only where they must: in step s for step s + 1 to have arrived, which
   // each thread sees of its own copies, and for step s − 1 to be done, whose place step s + 2 takes.
-  const auto arrive = [&](unsigned barrier) {
-    __syncwarp();
-    if (lane == 0) barrier_arrive(barrier);
-  };
   WideSums dw1 = {}, dw2 = {};
   // db₂ is summed by the warps of the first units, sixteen channels each, in products with ones: before the
   // warpgroup's own begin, behind which they would have to wait.
@@ -92,7 +87,7 @@ __device__ void backward_wide(const FeedForwardBackwardParams<bf16>& call, index
     Wgmma::commit();
     wait_for_copies();
     fence_for_wgmma();
-    arrive(arrived);
+    warp_arrives(arrived);
 
     Wgmma::wait<1>(h);
     std::uint32_t a[row_tiles][4], dp[row_tiles][4];
@@ -136,7 +131,7 @@ __device__ void backward_wide(const FeedForwardBackwardParams<bf16>& call, index
     }
     Wgmma::wait<0>(dw1);
     Wgmma::wait<0>(dw2);
-    arrive(done);
+    warp_arrives(done);
   }
 
   store_part<C>(parts.dw1, share.part, hidden, own, [&](int j, int e) { return dw1[j / 2][j % 2][e]; });

@@ -4,7 +4,6 @@
 // all their tiles of rows, so that the weights keep coming.
 #pragma once
 
-#include "common/barrier.cuh"
 #include "feed_forward/layer.cuh"
 #include "feed_forward/panels.cuh"
 
@@ -25,7 +24,7 @@ __device__ void forward_wide(const FeedForwardParams<bf16>& p, unsigned memory) 
   constexpr int C = wide_channels, warps = wide_threads / 32, tiles = wide_units / 16;
   const unsigned ring = memory + 2 * wide_x_bytes, arrived = ring + wide_places * wide_place_bytes, done = arrived + 8;
   const unsigned b1 = done + 8, b2 = b1 + unsigned(p.hidden) * 4;
-  const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32, t = lane % 4;
+  const int warp = int(threadIdx.x) / 32, t = int(threadIdx.x) % 4;
   const int hidden = int(p.hidden), chunks = hidden / wide_units;
   const int row_tiles = int((p.rows + wide_rows - 1) / wide_rows);
   const int own_tiles = (row_tiles - int(blockIdx.x) + int(gridDim.x) - 1) / int(gridDim.x);
@@ -61,10 +60,6 @@ __device__ void forward_wide(const FeedForwardParams<bf16>& p, unsigned memory) 
   // Warpgroups wait for each other only where they must: before the second half of a turn for what the next
   // one needs to have arrived, which each thread sees of its own copies, and for the turn before to be done,
   // whose place the next but one takes.
-  const auto arrive = [&](unsigned barrier) {
-    __syncwarp();
-    if (lane == 0) barrier_arrive(barrier);
-  };
   const auto place = [&](int turn) { return ring + unsigned(turn % wide_places * wide_place_bytes); };
   const auto start = [&](float (&of)[4], unsigned bias, int j) {
     const uint2 b = load2(bias + unsigned(8 * j + 2 * t) * 4);
@@ -99,7 +94,7 @@ __device__ void forward_wide(const FeedForwardParams<bf16>& p, unsigned memory) 
     const bool last = chunk + 1 == chunks;
     wait_for_copies();
     fence_for_wgmma();
-    arrive(arrived);
+    warp_arrives(arrived);
     std::uint32_t a[tiles][4];
 #pragma unroll
     for (int j = 0; j < tiles; ++j)
@@ -120,7 +115,7 @@ __device__ void forward_wide(const FeedForwardParams<bf16>& p, unsigned memory) 
     begin_first(turn + 1, tile + last);  // after the last turn nobody looks at it
     Wgmma::wait<0>(y);
     Wgmma::wait<0>(h);
-    arrive(done);
+    warp_arrives(done);
     ++chunk;
     if (last) {
       const index_t row = first_row(tile) + warp * 16, left = p.rows - row;
