@@ -56,7 +56,7 @@ void copies_and_maps(bench::Report& report, index_t cols) {
 }
 
 template <class T>
-void norms(bench::Report& report, index_t cols) {
+void norms(bench::Report& report, index_t cols, index_t rows = ::rows) {
   using C = compute_t<T>;
   const Backend<T>& gpu = backend<T>(Device::cuda);
   const std::string shape = fmt::format("{} {}x{}", type_name<T>(), rows, cols);
@@ -71,6 +71,10 @@ void norms(bench::Report& report, index_t cols) {
   p.mean = mean.mutable_data(), p.rstd = rstd.mutable_data();
   gpu.norm(p);
   report.time("norm", shape, values<T>(2 * n), [&] { gpu.norm(p); });
+  auto sum = room<T>({rows, cols});
+  NormParams<T> a = p;
+  a.add = dy.data(), a.sum = sum.mutable_data();
+  report.time("norm_of_sum", shape, values<T>(4 * n), [&] { gpu.norm(a); });
   NormBackwardParams<T> q;
   q.rows = rows, q.cols = cols;
   q.x = x.data(), q.dy = dy.data(), q.w = w.data(), q.mean = mean.data(), q.rstd = rstd.data();
@@ -262,6 +266,7 @@ template <class T>
 void all(bench::Report& report) {
   for (const index_t cols : {64, 128, 256}) copies_and_maps<T>(report, cols);
   for (const index_t cols : {8, 64, 128, 256}) norms<T>(report, cols);
+  norms<T>(report, 128, 64000);
   losses<T>(report);
   for (const index_t width : {64, 128}) layers<T>(report, width);
 }

@@ -8,6 +8,8 @@
 // Each lane keeps sums of dw and db for its columns over all rows that it sees; a block merges its
 // lanes and writes [2, cols] once; a second launch adds the blocks' parts in order. How many blocks
 // there are depends on the sizes only, so the sums have the same bits on every device.
+#include <algorithm>
+
 #include "common/rows.cuh"
 #include "table.hpp"
 
@@ -19,12 +21,19 @@ bool sums_wanted(const NormBackwardParams<T>& p) {
   return p.dw_mode != GradMode::ignore || p.db_mode != GradMode::ignore;
 }
 
-/// Enough blocks for the chip, few enough that their partial sums stay a small part of the traffic.
-inline int backward_blocks(index_t rows, index_t rows_a_pass) {
-  const index_t passes = ceil_div(rows, rows_a_pass);
-  const index_t few = passes < 132 ? passes : 132;
-  const index_t many = rows / 128 < 1056 ? rows / 128 : 1056;
-  return int(few > many ? few : many);
+/// Blocks that a multiprocessor has registers for. With two of bf16, too few loads are under way.
+template <class Layout, class T>
+inline constexpr int blocks_at_once = sizeof(T) == 8 || Layout::values > 8 ? 1
+                                      : Layout::values <= 4                ? 4
+                                      : sizeof(T) == 4                     ? 2
+                                                                           : 3;
+
+/// Enough blocks for the chip, few enough that their partial sums stay a small part of the traffic: up to as many
+/// as are at work at once on the 132 multiprocessors of an H100, with as many passes each.
+inline int backward_blocks(index_t rows, index_t rows_a_pass, int at_once) {
+  const index_t passes = ceil_div(rows, rows_a_pass), multiprocessors = 132;
+  const index_t wanted = std::clamp(rows / 128, multiprocessors, multiprocessors * at_once);
+  return passes > 0 ? int(ceil_div(passes, ceil_div(passes, wanted))) : 0;
 }
 
 /// Adds the sums of all lanes and warps of a block that hold the same columns; column c of dw goes
@@ -58,8 +67,24 @@ __device__ void write_block_sums(C (&sums)[Layout::values], int cols, C* out, C*
   }
 }
 
+/// What a lane reads of a row: all of it is fetched while the row before is worked on.
 template <class Layout, class T>
-__global__ void __launch_bounds__(row_threads)
+struct BackwardRow {
+  RowPacks<Layout, T> x, dy, dx;
+  compute_t<T> rstd, mean;
+
+  __device__ void load(const NormBackwardParams<T>& p, index_t row) {
+    const int cols = int(p.cols);
+    x.load(p.x, row, p.rows, cols);
+    dy.load(p.dy, row, p.rows, cols);
+    dx.load(p.dx, row, p.dx_mode == GradMode::accumulate ? p.rows : 0, cols);
+    rstd = row < p.rows ? p.rstd[row] : compute_t<T>(0);
+    mean = row < p.rows && !p.rms ? p.mean[row] : compute_t<T>(0);
+  }
+};
+
+template <class Layout, class T>
+__global__ void __launch_bounds__(row_threads, blocks_at_once<Layout, T>)
     norm_backward_rows(NormBackwardParams<T> p, compute_t<T>* partials) {
   using C = compute_t<T>;
   constexpr int values = Layout::values;
@@ -71,18 +96,14 @@ __global__ void __launch_bounds__(row_threads)
   C w[values], dw[values] = {}, db[values] = {};
   load_columns<Layout>(p.w, cols, C(1), w);
 
-  RowPacks<Layout, T> next_x, next_dy;
+  BackwardRow<Layout, T> next;
   const int in_block = int(threadIdx.x) / Layout::lanes;
   index_t first = index_t{blockIdx.x} * Layout::rows;
-  next_x.load(p.x, first + in_block, p.rows, cols);
-  next_dy.load(p.dy, first + in_block, p.rows, cols);
+  next.load(p, first + in_block);
   for (; first < p.rows; first += step) {
     const index_t row = first + in_block;
-    RowPacks<Layout, T> x = next_x, dy = next_dy;
-    next_x.load(p.x, row + step, p.rows, cols);
-    next_dy.load(p.dy, row + step, p.rows, cols);
-    const C rstd = row < p.rows ? p.rstd[row] : C(0);
-    const C mean = row < p.rows && !p.rms ? p.mean[row] : C(0);
+    auto [x, dy, dx, rstd, mean] = next;
+    next.load(p, row + step);
 
     C g_sum = 0, gx_sum = 0;
 #pragma unroll
@@ -97,8 +118,6 @@ __global__ void __launch_bounds__(row_threads)
     if (p.dx_mode == GradMode::ignore) continue;
     const C g_mean = p.rms ? C(0) : group_sum<Layout::lanes>(g_sum, part) / C(cols);
     const C gx_mean = group_sum<Layout::lanes>(gx_sum, part) / C(cols);
-    RowPacks<Layout, T> dx;
-    if (add) dx.load(p.dx, row, p.rows, cols);
 #pragma unroll
     for (int v = 0; v < values; ++v) {
       const C normed = (x.value(v) - mean) * rstd;
@@ -193,9 +212,12 @@ void norm_backward(const NormBackwardParams<T>& p) {
   const bool sums = sums_wanted(p);
   if (!sums && (p.dx_mode == GradMode::ignore || p.rows == 0)) return;
   index_t rows_a_pass = 1;
+  int at_once = 4;
   const bool aligned = aligned_16(p.x, p.dy, p.dx_mode == GradMode::ignore ? nullptr : p.dx);
-  with_row_layout<T>(p.cols, aligned, [&](auto layout) { rows_a_pass = decltype(layout)::rows; });
-  const int blocks = backward_blocks(p.rows, rows_a_pass);  // 0 without rows: the sums are 0
+  with_row_layout<T>(p.cols, aligned, [&](auto layout) {
+    rows_a_pass = decltype(layout)::rows, at_once = blocks_at_once<decltype(layout), T>;
+  });
+  const int blocks = backward_blocks(p.rows, rows_a_pass, at_once);  // 0 without rows: the sums are 0
   const Scratch<C> partials(sums ? index_t{blocks} * 2 * p.cols : 0);
   C* const out = sums ? partials.data() : nullptr;
   if (blocks > 0) {

@@ -225,6 +225,47 @@ TEST_CASE("norms") {
   require_gradients([](const Inputs_& x) { return rms_norm(x[0]); }, {x});
 }
 
+TEST_CASE("norms of sums") {
+  const auto x = noise({2, 3, 5}), a = noise({2, 3, 5}, 4), rows = noise({3, 5}, 5), w = noise({5}, 2), b = noise({5}, 3);
+  const auto both = [](const SumAndNorm<double>& y) { return map(sin(_1) * _2, y.sum, y.norm); };
+  require_gradients([&](const Inputs_& x) { return both(add_layer_norm(x[0], x[1], x[2], x[3], x[4])); },
+                    {x, a, rows, w, b});
+  require_gradients([&](const Inputs_& x) { return both(add_layer_norm(x[0], x[1])); }, {x, a});
+  require_gradients([&](const Inputs_& x) { return both(add_rms_norm(x[0], {}, x[1], x[2])); }, {x, b, w});
+  // The same tensor twice, one of the results alone, and a sum that others read too.
+  require_gradients([&](const Inputs_& x) { return both(add_layer_norm(x[0], x[0], x[1])); }, {x, rows});
+  require_gradients([&](const Inputs_& x) { return add_layer_norm(x[0], x[1]).norm; }, {x, a});
+  require_gradients([&](const Inputs_& x) { return square(add_layer_norm(x[0], x[1]).sum); }, {x, a});
+  require_gradients([&](const Inputs_& x) {
+    const auto y = add_layer_norm(x[0], x[1]);
+    const auto z = add_rms_norm(y.sum, y.norm * y.norm, x[2]);
+    return both(z) + y.sum;
+  }, {x, a, rows});
+  CHECK_THROWS_WITH(add_layer_norm(x, rows), "[layer_norm] expected an addend of the shape of x [2,3,5], got [3,5]");
+  CHECK_THROWS_WITH(add_rms_norm(x, a, noise({2, 5})),
+                    "[rms_norm] expected rows to add of the shape of x's last axes, with x [2,3,5]; got [2,5]");
+}
+
+TEST_CASE_TEMPLATE("norms of sums are what additions and norms are, to the bit", T, float, double, bf16) {
+  using C = compute_t<T>;
+  for (const index_t cols : {1, 7, 64, 300}) {
+    const auto x = noise({5, 3, cols}).to<T>(), a = noise({5, 3, cols}, 2).to<T>(), rows = noise({3, cols}, 3).to<T>();
+    const auto w = noise({cols}, 4).to<C>(), b = noise({cols}, 5).to<C>();
+    const auto same = [](const Tensor<T>& a, const Tensor<T>& b) {
+      return a.template to<double>().to_vector() == b.template to<double>().to_vector();
+    };
+    const auto y = add_layer_norm(x, a, rows, w, b);
+    CHECK(same(y.sum, (x + a) + rows));
+    CHECK(same(y.norm, layer_norm(y.sum, w, b)));
+    const auto z = add_rms_norm(x, a, {}, w, 1e-6);
+    CHECK(same(z.sum, x + a));
+    CHECK(same(z.norm, rms_norm(z.sum, w, 1e-6)));
+    const auto r = add_rms_norm(x, {}, rows);
+    CHECK(same(r.sum, x + rows));
+    CHECK(same(r.norm, rms_norm(r.sum)));
+  }
+}
+
 TEST_CASE("embedding and dropout") {
   const auto index = from_vector<index_t>({1, 0, 1, 2}, {2, 2});
   require_gradients([&](const Inputs_& x) { return square(embedding(index, x[0])); }, {noise({3, 2})});

@@ -10,4 +10,5 @@
 #include "flr/nn/module.hpp"
 #include "flr/nn/norm.hpp"
 #include "flr/nn/residual_mlp.hpp"
+#include "flr/nn/residual_stream.hpp"
 #include "flr/nn/rotary.hpp"

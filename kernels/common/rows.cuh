@@ -54,6 +54,18 @@ struct RowPacks {
 /// Column parameters of a lane's values; `otherwise` where there are none.
 template <class Layout, class C>
 __device__ void load_columns(const C* w, int cols, C otherwise, C (&v)[Layout::values]) {
+  if constexpr (Layout::width % 4 == 0 && sizeof(C) == 4) {
+    if (reinterpret_cast<std::uintptr_t>(w) % 16 == 0) {
+#pragma unroll
+      for (int i = 0; i < Layout::values; i += 4) {
+        const int c = Layout::column(i / Layout::width) + i % Layout::width;
+        float4 four = make_float4(otherwise, otherwise, otherwise, otherwise);
+        if (w && c < cols) four = *reinterpret_cast<const float4*>(w + c);
+        v[i] = four.x, v[i + 1] = four.y, v[i + 2] = four.z, v[i + 3] = four.w;
+      }
+      return;
+    }
+  }
 #pragma unroll
   for (int i = 0; i < Layout::values; ++i) {
     const int c = Layout::column(i / Layout::width) + i % Layout::width;
@@ -94,6 +106,17 @@ inline bool aligned_16(const void* a, const void* b = nullptr, const void* c = n
   return ((reinterpret_cast<std::uintptr_t>(a) | reinterpret_cast<std::uintptr_t>(b) |
            reinterpret_cast<std::uintptr_t>(c)) &
           15) == 0;
+}
+
+/// Blocks for kernels that go through rows with what they fetch ahead of them: as many as are at work at once,
+/// or fewer, so that all have as many passes.
+template <class Kernel>
+unsigned blocks_at_work(Kernel* kernel, index_t rows, int rows_a_pass) {
+  int of_multiprocessor = 1;
+  check_cuda(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&of_multiprocessor, kernel, row_threads, 0), "occupancy");
+  const index_t passes = ceil_div(rows, rows_a_pass);
+  const index_t most = index_t{multiprocessors()} * (of_multiprocessor > 0 ? of_multiprocessor : 1);
+  return unsigned(ceil_div(passes, ceil_div(passes, most)));
 }
 
 /// Calls f with the layout for rows of `cols` values; false where the row is too long for

@@ -49,7 +49,8 @@ __device__ void backward_wide(const FeedForwardBackwardParams<bf16>& call, index
   float bias[2];
 #pragma unroll
   for (int r = 0; r < 2; ++r) bias[r] = own + g + 8 * r < hidden ? to_compute(p.b1[own + g + 8 * r]) : 0.f;
-  if (threadIdx.x == 0) barrier_init(arrived, backward_warps), barrier_init(done, backward_warps);
+  constexpr int arrivals = backward_warps * arrivals_of_warp;
+  if (threadIdx.x == 0) barrier_init(arrived, arrivals), barrier_init(done, arrivals);
   wait_for_copies_but<1>();
   fence_for_wgmma();
   __syncthreads();

@@ -52,7 +52,8 @@ __device__ void forward_wide(const FeedForwardParams<bf16>& p, unsigned memory) 
   fetch();
   for (int i = int(threadIdx.x); i < hidden + C; i += wide_threads)
     save1(b1 + unsigned(i) * 4, __float_as_uint(to_compute(i < hidden ? p.b1[i] : p.b2[i - hidden])));
-  if (threadIdx.x == 0) barrier_init(arrived, warps), barrier_init(done, warps);
+  constexpr int arrivals = warps * arrivals_of_warp;
+  if (threadIdx.x == 0) barrier_init(arrived, arrivals), barrier_init(done, arrivals);
   wait_for_copies_but<1>();
   fence_for_wgmma();
   __syncthreads();

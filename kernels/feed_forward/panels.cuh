@@ -2,21 +2,15 @@
 // warpgroups read them (common/wgmma.cuh).
 #pragma once
 
-#include "common/barrier.cuh"
 #include "common/mma.cuh"
 #include "common/shared.cuh"
+#include "common/warp_arrives.cuh"
 #include "common/wgmma.cuh"
 #include "flr/core/params.hpp"
 
 namespace flr::cuda::feed_forward {
 
 constexpr int wide_channels = 128, wide_threads = 256;
-
-/// One arrival for a warp, of which all lanes are done with what the barrier guards.
-__device__ inline void warp_arrives(unsigned barrier) {
-  __syncwarp();
-  if (threadIdx.x % 32 == 0) barrier_arrive(barrier);
-}
 
 /// Begins to copy a panel matrix of Rows rows by Columns columns; zeros beyond `rows` and `columns`, a
 /// multiple of 8.

@@ -13,7 +13,7 @@
 // Two warps on a quarter of a multiprocessor issue an instruction in about two clocks (Nsight Compute, H100),
 // each waiting for its own products. B = 32, N = 2000, H = 8, D = 16 takes 0.70 ms with all that belongs to it;
 // twelve warps of 48 or 32 keys and sixteen of 32, which have more to issue and to add up, 0.77 to 0.81.
-#include "common/barrier.cuh"
+#include "common/warp_arrives.cuh"
 #include "sdpa/tensor.hpp"
 #include "sdpa/tensor_fused_tiles.cuh"
 
@@ -229,15 +229,14 @@ __global__ void __launch_bounds__(F::threads, 1)
   };
   const auto done = [&](int) {
     wait_for_copies();
-    __syncwarp();
-    if (lane == 0) barrier_arrive(barrier);
+    warp_arrives(barrier);
   };
 
   if (idle)  // its parts are zeros for good
     for (int step = 0; step < F::ring_bytes; step += F::step_bytes)
       for (int x = lane; x < F::part; x += 32)
         save4(ring + unsigned(step + F::parts + (warp * F::part + x) * 16), make_float4(0, 0, 0, 0));
-  if (threadIdx.x == 0) barrier_init(barrier, F::warps);
+  if (threadIdx.x == 0) barrier_init(barrier, F::warps * arrivals_of_warp);
   wait_for_copies();
   __syncthreads();
   if (idle) {

@@ -188,6 +188,23 @@ TEST_CASE("cuda residual MLP: floats in products of tf32, one and three") {
     }
 }
 
+TEST_CASE_TEMPLATE("cuda: norms of sums are what additions and norms are, to the bit", T, float, double, bf16) {
+  manual_seed(6);
+  for (const index_t cols : {1, 7, 64, 128, 300, 9000}) {
+    const auto drawn = [&](Shape shape) { return draw(std::move(shape)).template to<T>().to(Device::cuda); };
+    const auto x = drawn({50, 30, cols}), a = drawn({50, 30, cols}), rows = drawn({30, cols});
+    const auto w = draw({cols}).template to<compute_t<T>>().to(Device::cuda);
+    const auto check = [&](const SumAndNorm<T>& y, const Tensor<T>& sum) {
+      CAPTURE(cols);
+      CHECK(doubles(y.sum) == doubles(sum));
+      CHECK(doubles(y.norm) == doubles(layer_norm(sum, w)));
+    };
+    check(add_layer_norm(x, a, rows, w), (x + a) + rows);
+    check(add_layer_norm(x, a, {}, w), x + a);
+    check(add_layer_norm(x, {}, rows, w), x + rows);
+  }
+}
+
 TEST_CASE("cuda norms and softmax") {
   manual_seed(5);
   for (auto [rows, cols] : {std::pair<index_t, index_t>{1, 1}, {3, 7}, {1000, 64}, {77, 128}, {5, 4096}, {40001, 64}}) {
@@ -201,6 +218,11 @@ TEST_CASE("cuda norms and softmax") {
       using T = typename std::decay_t<decltype(x[0])>::value_type;
       return rms_norm(x[0], x[1].template to<compute_t<T>>(), 1e-6);
     }, {draw({rows, cols}), draw({cols})});
+    compare_all("add_rms_norm", [](const auto& x) {
+      using T = typename std::decay_t<decltype(x[0])>::value_type;
+      const auto y = add_rms_norm(x[0], x[1], x[2], x[3].template to<compute_t<T>>(), 1e-6);
+      return y.sum * y.norm;
+    }, {draw({3, rows, cols}), draw({3, rows, cols}), draw({rows, cols}), draw({cols})});
     for (int axis : {0, 1}) {
       compare_all("softmax", [=](const auto& x) { return softmax(x[0], axis); }, {draw({rows, cols}, 3)});
       compare_all("log_softmax", [=](const auto& x) { return log_softmax(x[0], axis); }, {draw({rows, cols}, 3)});

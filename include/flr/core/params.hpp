@@ -95,6 +95,7 @@ struct ResidualMlpBackwardParams {
 
 /// Layer norm (`rms` false) or RMS norm over the last axis:
 /// y = (x − mean)·rstd·w + b, or x·rstd·w. w and b may be null; mean is not written for RMS norm.
+/// With `add` or `add_rows` the norm is of sum = (x + add) + add_rows, rounded to T after each addition.
 template <class T>
 struct NormParams {
   index_t rows = 0, cols = 0;
@@ -104,6 +105,9 @@ struct NormParams {
   const compute_t<T>*w = nullptr, *b = nullptr;
   T* y = nullptr;
   compute_t<T>*mean = nullptr, *rstd = nullptr;  ///< [rows], saved for backward; may be null
+  const T *add = nullptr, *add_rows = nullptr;   ///< [rows,cols], and [period,cols] again and again; may be null
+  index_t period = 0;
+  T* sum = nullptr;  ///< [rows,cols], written where there is something to add
 };
 
 template <class T>

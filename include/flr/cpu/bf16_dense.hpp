@@ -113,8 +113,21 @@ inline void residual_mlp_backward(const ResidualMlpBackwardParams<bf16>& p) {
   if (p.dx_mode != GradMode::ignore) dx.narrow(p.dx, p.dx_mode == GradMode::accumulate);
 }
 
+/// The sum of which the norm is taken, rounded after each addition.
+inline void norm_sum(const NormParams<bf16>& p) {
+  for (index_t r = 0; r < p.rows; ++r)
+    for (index_t i = r * p.cols, j = 0; j < p.cols; ++i, ++j) {
+      bf16 v = p.x[i];
+      if (p.add) v = bf16(float(v) + float(p.add[i]));
+      if (p.add_rows) v = bf16(float(v) + float(p.add_rows[r % p.period * p.cols + j]));
+      p.sum[i] = v;
+    }
+}
+
 inline void norm(const NormParams<bf16>& p) {
-  const Widened x(p.x, p.rows * p.cols), y(p.y, p.rows * p.cols, false);
+  const bool adds = p.add || p.add_rows;
+  if (adds) norm_sum(p);
+  const Widened x(adds ? p.sum : p.x, p.rows * p.cols), y(p.y, p.rows * p.cols, false);
   norm(NormParams<float>{p.rows, p.cols, p.rms, p.eps, x.data(), p.w, p.b, y.data(), p.mean,
                          p.rstd});
   y.narrow(p.y);

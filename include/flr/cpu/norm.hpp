@@ -43,6 +43,21 @@ RowStatistics<T> row_statistics(index_t cols, const T* x, T eps, bool rms) {
   return {mean + rest, 1 / std::sqrt(variance + eps)};
 }
 
+/// Writes a row of the sum of which the norm is taken.
+template <class T>
+const T* sum_row(const NormParams<T>& p, index_t r) {
+  const T *x = p.x + r * p.cols, *add = p.add ? p.add + r * p.cols : nullptr;
+  const T* more = p.add_rows ? p.add_rows + r % p.period * p.cols : nullptr;
+  T* sum = p.sum + r * p.cols;
+  for_vectors<T>(p.cols, [&](index_t j, auto access) {
+    Vec<T> v = access.load(x + j);
+    if (add) v += access.load(add + j);
+    if (more) v += access.load(more + j);
+    access.store(sum + j, v);
+  });
+  return sum;
+}
+
 /// Rows a chunk: about 16 thousand elements.
 inline RowChunks norm_chunks(index_t rows, index_t cols) {
   return cut_rows(rows, 1 + 16384 / (cols > 0 ? cols : 1));
@@ -60,6 +75,7 @@ void norm(const NormParams<T>& p) {
     for (index_t r = begin; r < end; ++r) {
       const T* x = p.x + r * p.cols;
       T* y = p.y + r * p.cols;
+      if (p.add || p.add_rows) x = dense::sum_row(p, r);
       const auto s = dense::row_statistics(p.cols, x, p.eps, p.rms);
       dense::for_vectors<T>(p.cols, [&](index_t j, auto access) {
         dense::Vec<T> v = (access.load(x + j) - s.mean) * s.rstd;

@@ -43,8 +43,8 @@ class LunaBlock : public nn::Module<T> {
   template <Floating A>
   mixers::LunaOutput<A> operator()(const Tensor<A>& x_in, const Tensor<A>& p) const {
     const mixers::LunaOutput<A> y = att_(norm1_(x_in), norm_p_(p));
-    const Tensor<A> x = x_in + y.x;
-    return {x + mlp_(norm2_(x)), p + y.p};
+    const auto [x, normed] = norm2_.of_sum(x_in, y.x);
+    return {x + mlp_(normed), p + y.p};
   }
 
  private:
@@ -102,7 +102,7 @@ class Luna : public Model<T> {
   Tensor<A> through_blocks(const Tensor<A>& x) const {
     mixers::LunaOutput<A> s{x, unsqueeze(this->template parameter_as<A>(packed_embed_), 0)};
     for (const auto& block : blocks_) s = (*block)(s.x, s.p);
-    return projections_.head(s.x);
+    return projections_.head(nn::ResidualStream<A>{s.x, {}});
   }
 
   Projections<T> projections_;

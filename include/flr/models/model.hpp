@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flr/mixers.hpp"
+#include "flr/nn/residual_stream.hpp"
 
 namespace flr::models {
 
@@ -77,8 +78,8 @@ struct Projections {
   }
 
   template <Floating A>
-  Tensor<A> head(const Tensor<A>& x) const {
-    return out(norm ? (*norm)(x) : x);
+  Tensor<A> head(const nn::ResidualStream<A>& s) const {
+    return out(norm ? norm->of_sum(s.x, s.pending).norm : s.sum());
   }
 
   nn::ResidualMLP<T> in, out;
@@ -144,13 +145,15 @@ class BlockModel : public Model<T> {
     check(x.rank() == 3, "[{}] expected x [B,N,c_in], got {}", this->name(), x.shape());
   }
   template <Floating A>
-  Tensor<A> through_blocks(Tensor<A> x) const {
+  Tensor<A> through_blocks(const Tensor<A>& x) const {
     const bool again = this->recompute_what() == Recompute::block;
+    nn::ResidualStream<A> stream{x, {}};
     for (const auto& owner : blocks_) {
       const B& block = *owner;
-      x = again ? recompute([&block](const Tensor<A>& t) { return block(t); }, x) : block(x);
+      if (again) stream = {recompute([&block](const Tensor<A>& t) { return block(t); }, stream.sum()), {}};
+      else stream = block(stream);
     }
-    return projections_.head(x);
+    return projections_.head(stream);
   }
 };
 
@@ -170,9 +173,14 @@ class Block : public nn::Module<T> {
   }
 
   template <Floating A>
-  Tensor<A> operator()(const Tensor<A>& x_in) const {
-    const Tensor<A> x = x_in + (*att)(norm1(x_in));
-    return x + (*mlp)(norm2(x));
+  Tensor<A> operator()(const Tensor<A>& x) const {
+    return (*this)(nn::ResidualStream<A>{x, {}}).sum();
+  }
+  template <Floating A>
+  nn::ResidualStream<A> operator()(const nn::ResidualStream<A>& in) const {
+    const auto [x, normed1] = norm1.of_sum(in.x, in.pending);
+    const auto [y, normed2] = norm2.of_sum(x, (*att)(normed1));
+    return {y, (*mlp)(normed2)};
   }
 
   nn::Norm<T> norm1, norm2;

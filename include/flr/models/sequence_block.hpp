@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flr/models/lra_mixers.hpp"
+#include "flr/nn/residual_stream.hpp"
 
 namespace flr::models {
 
@@ -28,9 +29,12 @@ class SequenceBlock : public nn::Module<T> {
     this->add_child("mlp", mlp_->module());
   }
 
+  /// `rows`, the vectors of positions, are added in front of the block; they may be undefined.
   template <Floating A>
-  Tensor<A> operator()(const Tensor<A>& x, const Tensor<std::uint8_t>& keep) const {
-    return feed_forward(x + (*att_)(norm1_(x), keep));
+  nn::ResidualStream<A> operator()(const nn::ResidualStream<A>& in, const Tensor<A>& rows,
+                                   const Tensor<std::uint8_t>& keep) const {
+    const auto [x, normed] = norm1_.of_sum(in.x, in.pending, rows);
+    return feed_forward(x, (*att_)(normed, keep));
   }
 
   /// With packed tokens p [B or 1,M,C]: both, one block further.
@@ -38,13 +42,14 @@ class SequenceBlock : public nn::Module<T> {
   mixers::LunaOutput<A> operator()(const Tensor<A>& x, const Tensor<A>& p,
                                    const Tensor<std::uint8_t>& keep) const {
     const mixers::LunaOutput<A> y = (*luna_)(norm1_(x), (*norm_p_)(p), keep);
-    return {feed_forward(x + y.x), p + y.p};
+    return {feed_forward(x, y.x).sum(), p + y.p};
   }
 
  private:
   template <Floating A>
-  Tensor<A> feed_forward(const Tensor<A>& x) const {
-    return x + (*mlp_)(norm2_(x));
+  nn::ResidualStream<A> feed_forward(const Tensor<A>& x_in, const Tensor<A>& mixed) const {
+    const auto [x, normed] = norm2_.of_sum(x_in, mixed);
+    return {x, (*mlp_)(normed)};
   }
 
   nn::Norm<T> norm1_, norm2_;

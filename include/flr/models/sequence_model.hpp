@@ -84,24 +84,27 @@ class SequenceModel : public nn::Module<T> {
   /// All blocks. The positions are added in front of every one of them, as the reference does; packed
   /// tokens, where the mixer carries some, start from their parameters.
   template <Floating A>
-  Tensor<A> run_blocks(Tensor<A> x, const Tensor<std::uint8_t>& keep) const {
+  nn::ResidualStream<A> run_blocks(const Tensor<A>& x, const Tensor<std::uint8_t>& keep) const {
     const Tensor<A> positions = positions_.template rows<A>(x.size(1));
     Tensor<A> packed;
     if (packed_embed_.defined())
       packed = unsqueeze(this->template parameter_as<A>(packed_embed_), 0);
+    nn::ResidualStream<A> stream{x, {}};
     for (const auto& owner : blocks_) {
       const SequenceBlock<T>& block = *owner;
-      if (positions.defined()) x = x + positions;
       if (packed.defined()) {
-        const mixers::LunaOutput<A> both = block(x, packed, keep);
-        x = both.x, packed = both.p;
+        const mixers::LunaOutput<A> both = block(stream.sum(positions), packed, keep);
+        stream = {both.x, {}}, packed = both.p;
+      } else if (recompute_blocks_) {
+        const auto run = [&block, keep](const Tensor<A>& t) {
+          return block(nn::ResidualStream<A>{t, {}}, Tensor<A>{}, keep).sum();
+        };
+        stream = {recompute(run, stream.sum(positions)), {}};
       } else {
-        x = recompute_blocks_
-                ? recompute([&block, keep](const Tensor<A>& t) { return block(t, keep); }, x)
-                : block(x, keep);
+        stream = block(stream, positions, keep);
       }
     }
-    return x;
+    return stream;
   }
 
  private:

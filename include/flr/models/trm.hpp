@@ -84,7 +84,10 @@ class Trm : public SequenceModel<T> {
                  TrmState<T>& state) const {
     const Tensor<A> x = this->template embed<A>(tokens);
     Tensor<A> y = state.y.template to<A>(), z = state.z.template to<A>();
-    const auto f = [&](const Tensor<A>& in) { return final_norm_(this->run_blocks(in, keep)); };
+    const auto f = [&](const Tensor<A>& in) {
+      const nn::ResidualStream<A> stream = this->run_blocks(in, keep);
+      return final_norm_.of_sum(stream.x, stream.pending).norm;
+    };
     const auto recursion = [&] {
       for (int i = 0; i < trm_.inner; ++i) z = f(map(_1 + _2 + _3, x, y, z));
       y = f(y + z);

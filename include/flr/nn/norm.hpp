@@ -28,6 +28,14 @@ class Norm : public Module<T> {
                                     : rms_norm(x, weight, epsilon_);
   }
 
+  /// x + a + rows and its norm (add_layer_norm); a and rows may be undefined.
+  template <Floating A>
+    requires std::same_as<compute_t<A>, T>
+  SumAndNorm<A> of_sum(const Tensor<A>& x, const Tensor<A>& a, const Tensor<A>& rows = {}) const {
+    return kind_ == NormKind::layer ? add_layer_norm(x, a, rows, weight, bias, epsilon_)
+                                    : add_rms_norm(x, a, rows, weight, epsilon_);
+  }
+
  private:
   NormKind kind_;
   double epsilon_;

@@ -30,8 +30,8 @@ namespace flr {
   FLR_EXTERN template Tensor<T> residual_mlp<T>(const Tensor<T>&, const std::vector<Tensor<T>>&, \
                                                 const std::vector<Tensor<T>>&,                  \
                                                 const ResidualMlpOptions&);                     \
-  FLR_EXTERN template Tensor<T> detail::norm<T>(const char*, const Tensor<T>&, const Tensor<T>&, \
-                                                const Tensor<T>&, double, bool);                \
+  FLR_EXTERN template SumAndNorm<T> detail::sum_and_norm<T>(                                    \
+      const detail::NormCall<T>&, const Tensor<T>&, const Tensor<T>&, const Tensor<T>&);        \
   FLR_EXTERN template Tensor<T> sdpa<T>(const Tensor<T>&, const Tensor<T>&, const Tensor<T>&,   \
                                         const SdpaOptions<T>&, Tensor<T>*);                     \
   FLR_EXTERN template void detail::contribute_as<T>(Node&, int, const Tensor<T>&);              \
