@@ -7,6 +7,7 @@
 // next row is fetched while this one is summed. Rows longer than 1024 packs are read three times by
 // a block, which finds them in its first-level cache. What is to be added to x first is read beside it, and
 // the sum written beside y: a residual block's addition costs no pass of its own.
+#include "common/resident_blocks.hpp"
 #include "common/rows.cuh"
 #include "table.hpp"
 
@@ -155,13 +156,15 @@ void norm(const NormParams<T>& p) {
   check(p.rows >= 0 && p.cols >= 1, "[norm] expected rows of 1 element or more; got [{}, {}]",
         p.rows, p.cols);
   check(!(p.add || p.add_rows) || p.sum, "[norm] expected a place for the sum with what is added; got none");
-  check(!p.add_rows || p.period > 0, "[norm] expected 1 row or more to add; got {}", p.period);
   if (p.rows == 0) return;
+  check(!p.add_rows || p.period > 0, "[norm] expected 1 row or more to add; got {}", p.period);
   const bool adds = p.add || p.add_rows, aligned = aligned_16(p.x, p.y) && aligned_16(p.add, p.add_rows, p.sum);
   const bool in_registers = with_row_layout<T>(p.cols, aligned, [&](auto layout) {
     using Layout = decltype(layout);
     const auto kernel = adds ? norm_rows<Layout, T, true> : norm_rows<Layout, T, false>;
-    kernel<<<blocks_at_work(kernel, p.rows, Layout::rows), row_threads, 0, stream()>>>(p);
+    const index_t passes = ceil_div(p.rows, Layout::rows);
+    const unsigned blocks = even_blocks(passes, resident_blocks(kernel, row_threads, 0, 1, passes));
+    kernel<<<blocks, row_threads, 0, stream()>>>(p);
   });
   if (!in_registers) norm_long_rows<<<grid_for(p.rows, 1), row_threads, 0, stream()>>>(p);
   check_launch("norm");

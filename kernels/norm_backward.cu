@@ -7,7 +7,7 @@
 // Bound by memory: x and dy are read once, dx is written once. Rows lie in registers as in norm.cu.
 // Each lane keeps sums of dw and db for its columns over all rows that it sees; a block merges its
 // lanes and writes [2, cols] once; a second launch adds the blocks' parts in order. How many blocks
-// there are depends on the sizes only, so the sums have the same bits on every device.
+// there are depends on sizes, type and alignment only, so the sums have the same bits on every device.
 #include <algorithm>
 
 #include "common/rows.cuh"
@@ -21,7 +21,8 @@ bool sums_wanted(const NormBackwardParams<T>& p) {
   return p.dw_mode != GradMode::ignore || p.db_mode != GradMode::ignore;
 }
 
-/// Blocks that a multiprocessor has registers for. With two of bf16, too few loads are under way.
+/// Blocks that a multiprocessor has registers for. Eight values of bf16 would take registers for two only, with
+/// which too few loads are under way: they are held to those of three.
 template <class Layout, class T>
 inline constexpr int blocks_at_once = sizeof(T) == 8 || Layout::values > 8 ? 1
                                       : Layout::values <= 4                ? 4
@@ -29,11 +30,11 @@ inline constexpr int blocks_at_once = sizeof(T) == 8 || Layout::values > 8 ? 1
                                                                            : 3;
 
 /// Enough blocks for the chip, few enough that their partial sums stay a small part of the traffic: up to as many
-/// as are at work at once on the 132 multiprocessors of an H100, with as many passes each.
+/// as are at work at once on the 132 multiprocessors of an H100.
 inline int backward_blocks(index_t rows, index_t rows_a_pass, int at_once) {
   const index_t passes = ceil_div(rows, rows_a_pass), multiprocessors = 132;
   const index_t wanted = std::clamp(rows / 128, multiprocessors, multiprocessors * at_once);
-  return passes > 0 ? int(ceil_div(passes, ceil_div(passes, wanted))) : 0;
+  return int(even_blocks(passes, wanted));
 }
 
 /// Adds the sums of all lanes and warps of a block that hold the same columns; column c of dw goes

@@ -241,9 +241,50 @@ TEST_CASE("norms of sums") {
     const auto z = add_rms_norm(y.sum, y.norm * y.norm, x[2]);
     return both(z) + y.sum;
   }, {x, a, rows});
-  CHECK_THROWS_WITH(add_layer_norm(x, rows), "[layer_norm] expected an addend of the shape of x [2,3,5], got [3,5]");
+  CHECK_THROWS_WITH(add_layer_norm(x, rows), "[add_layer_norm] expected an addend of the shape of x [2,3,5], got [3,5]");
   CHECK_THROWS_WITH(add_rms_norm(x, a, noise({2, 5})),
-                    "[rms_norm] expected rows to add of the shape of x's last axes, with x [2,3,5]; got [2,5]");
+                    "[add_rms_norm] expected rows to add of the shape of x's last axes, with x [2,3,5]; got [2,5]");
+}
+
+TEST_CASE_TEMPLATE("gradients of norms of sums are those of additions and norms, to the bit", T, float, double, bf16) {
+  using C = compute_t<T>;
+  // Operands are views, none of them contiguous.
+  const auto gradients = [](bool together) {
+    std::vector<Tensor<C>> leaves;
+    const auto leaf = [&](const Shape& shape) {
+      leaves.push_back(noise(shape, static_cast<unsigned>(10 + leaves.size())).to<C>());
+      leaves.back().requires_grad(true);
+      return leaves.back().template to<T>();
+    };
+    Tensor<T> x = leaf({5, 3, 24}).transpose(0, 1), a = leaf({3, 24, 5}).transpose(1, 2);
+    const Tensor<T> rows = slice(leaf({25, 5}), 0, 1, 25).transpose(0, 1);
+    leaves.push_back(noise({24}, 3).to<C>());
+    const Tensor<C> w = leaves.back().requires_grad(true);
+    for (int i = 0; i < 2; ++i) {
+      const Tensor<T> sum = (x + a) + rows;
+      const auto s = together ? add_layer_norm(x, a, rows, w) : SumAndNorm<T>{sum, layer_norm(sum, w)};
+      x = s.sum, a = map(sin(_1), s.norm);
+    }
+    backward(sum(square(x + a)));
+    std::vector<std::vector<C>> list{(x + a).detach().template to<C>().to_vector()};
+    for (const auto& leaf : leaves) list.push_back(leaf.grad().to_vector());
+    return list;
+  };
+  const auto fused = gradients(true), apart = gradients(false);
+  REQUIRE(fused.size() == 5);
+  for (std::size_t i = 0; i < fused.size(); ++i) {
+    CAPTURE(i);
+    CHECK(fused[i] == apart[i]);
+  }
+}
+
+TEST_CASE("norms of empty sums") {
+  auto x = zeros<float>({2, 0, 4}), rows = zeros<float>({0, 4});
+  x.requires_grad(true), rows.requires_grad(true);
+  const auto y = add_layer_norm(x, x, rows);
+  CHECK(y.norm.shape() == Shape{2, 0, 4});
+  backward(y.norm, y.sum.detach());
+  CHECK(x.grad().numel() == 0);
 }
 
 TEST_CASE_TEMPLATE("norms of sums are what additions and norms are, to the bit", T, float, double, bf16) {

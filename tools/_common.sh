@@ -72,7 +72,7 @@ job_count() {
 build() {
   local preset=$1
   shift
-  [ "$preset" != cuda ] || ensure_nvcc
+  [[ $preset != cuda* ]] || ensure_nvcc
   while [[ ${1:-} == -D* ]]; do
     [ "$1" != -DFLR_CUDA=ON ] || ensure_nvcc
     configure+=("$1")

@@ -1,6 +1,8 @@
 // Rows of a matrix in registers: a group of lanes shares a row, each lane holds a few packs of it.
 #pragma once
 
+#include <algorithm>
+
 #include "device.cuh"
 
 namespace flr::cuda {
@@ -108,15 +110,10 @@ inline bool aligned_16(const void* a, const void* b = nullptr, const void* c = n
           15) == 0;
 }
 
-/// Blocks for kernels that go through rows with what they fetch ahead of them: as many as are at work at once,
-/// or fewer, so that all have as many passes.
-template <class Kernel>
-unsigned blocks_at_work(Kernel* kernel, index_t rows, int rows_a_pass) {
-  int of_multiprocessor = 1;
-  check_cuda(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&of_multiprocessor, kernel, row_threads, 0), "occupancy");
-  const index_t passes = ceil_div(rows, rows_a_pass);
-  const index_t most = index_t{multiprocessors()} * (of_multiprocessor > 0 ? of_multiprocessor : 1);
-  return unsigned(ceil_div(passes, ceil_div(passes, most)));
+/// Blocks of a kernel that loops over rows: at most `most`, and where each makes several passes, equally many.
+inline unsigned even_blocks(index_t passes, index_t most) {
+  const index_t each = ceil_div(passes, most);
+  return unsigned(each < 4 ? std::min(passes, most) : ceil_div(passes, each));
 }
 
 /// Calls f with the layout for rows of `cols` values; false where the row is too long for

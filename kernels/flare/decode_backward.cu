@@ -9,7 +9,7 @@
 // reduce_partials adds in order. Scores are taken as latents × tokens, so that P and dS are
 // operands of dz and dq as they stand; dk needs dS transposed, four movmatrix a 16×16 block. −δ
 // enters as what the product dy zᵀ is added to.
-#include "flare/launch.hpp"
+#include "common/resident_blocks.hpp"
 #include "flare/token_sums.cuh"
 
 namespace flr::cuda::flare {

@@ -11,7 +11,7 @@
 // which are as exact. Only where the sums say that weights reached 2⁶⁰, or latents come in turns, the
 // walk follows the running maximum.
 #include "flare/fragments.cuh"
-#include "flare/launch.hpp"
+#include "common/resident_blocks.hpp"
 
 namespace flr::cuda::flare {
 namespace {

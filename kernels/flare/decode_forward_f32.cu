@@ -4,7 +4,7 @@
 // shared memory as fragments of floats and are split as they are used, 64 at a time with a running
 // maximum.
 #include "flare/fragments_f32.cuh"
-#include "flare/launch.hpp"
+#include "common/resident_blocks.hpp"
 
 namespace flr::cuda::flare {
 namespace {

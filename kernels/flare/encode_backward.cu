@@ -6,7 +6,7 @@
 // warps of a head walk over the tokens together. Scores are taken as tokens × latents, so that P
 // and dS are operands of dv and dk as they stand; dq needs dS transposed, four movmatrix a 16×16
 // block.
-#include "flare/launch.hpp"
+#include "common/resident_blocks.hpp"
 #include "flare/token_sums.cuh"
 
 namespace flr::cuda::flare {

@@ -6,7 +6,7 @@
 // The same walk: the warps of a head, each with some latents, pass over the tokens together, 16 a
 // step. Scores are taken as tokens × latents; dq needs dS transposed, two movmatrix an 8×8 tile.
 // The transposed latents lie in shared memory beside the latents.
-#include "flare/launch.hpp"
+#include "common/resident_blocks.hpp"
 #include "flare/token_sums_f32.cuh"
 
 namespace flr::cuda::flare {

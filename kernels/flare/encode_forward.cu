@@ -11,7 +11,7 @@
 #include <cstring>
 
 #include "flare/fragments.cuh"
-#include "flare/launch.hpp"
+#include "common/resident_blocks.hpp"
 
 namespace flr::cuda::flare {
 namespace {

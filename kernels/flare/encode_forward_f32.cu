@@ -4,7 +4,7 @@
 // values in registers, and encode_merge adds the parts of the splits in order. Eight tokens are a
 // whole operand here. What the next step needs is fetched before this one computes.
 #include "flare/fragments_f32.cuh"
-#include "flare/launch.hpp"
+#include "common/resident_blocks.hpp"
 
 namespace flr::cuda::flare {
 namespace {

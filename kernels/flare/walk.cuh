@@ -3,7 +3,7 @@
 #pragma once
 
 #include "common/shared.cuh"
-#include "flare/launch.hpp"
+#include "common/resident_blocks.hpp"
 #include "flare/token_sums.cuh"
 
 namespace flr::cuda::flare {

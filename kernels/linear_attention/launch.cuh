@@ -2,7 +2,7 @@
 #pragma once
 
 #include "common/stream.hpp"
-#include "flare/launch.hpp"
+#include "common/resident_blocks.hpp"
 #include "flr/core/precision.hpp"
 #include "linear_attention/products.cuh"
 
@@ -30,7 +30,7 @@ template <class Kernel>
 Grid grid_of(Kernel* kernel, const Sizes& n, index_t tokens, int parts, int shared) {
   const int at_once = warps / (parts * n.beside);
   const index_t most = ceil_div(ceil_div(tokens, tile), at_once);
-  const unsigned x = flare::resident_blocks(kernel, threads, shared, n.others(), most > 0 ? most : 1);
+  const unsigned x = resident_blocks(kernel, threads, shared, n.others(), most > 0 ? most : 1);
   return {dim3(x, unsigned(n.others())), int(x) * at_once};
 }
 

@@ -5,7 +5,7 @@
 // that each fragment serves two products. A slow number of a row comes by a shuffle and scales the
 // fast factor's registers. Gradients of tokens are reads along other axes of the same state.
 #include "flare/fragments.cuh"
-#include "flare/launch.hpp"
+#include "common/resident_blocks.hpp"
 #include "outer_product/outer_product.hpp"
 #include "outer_product/pairs.cuh"
 

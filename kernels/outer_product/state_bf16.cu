@@ -7,7 +7,7 @@
 // factor's registers times the one register of that channel, which a shuffle brings. What a warp
 // ends with is a part; parts are added in order.
 #include "flare/fragments.cuh"
-#include "flare/launch.hpp"
+#include "common/resident_blocks.hpp"
 #include "outer_product/outer_product.hpp"
 #include "outer_product/pairs.cuh"
 

@@ -4,7 +4,7 @@
 // Bound by multiply-adds: 16 for two loads of 16 bytes. Where a slice of the state is smaller than
 // a block's 4096 elements, groups of threads take tokens in turn and each leaves a part of its own.
 #include "common/device.cuh"
-#include "flare/launch.hpp"
+#include "common/resident_blocks.hpp"
 #include "outer_product/outer_product.hpp"
 
 namespace flr::cuda::outer_product {
@@ -86,7 +86,7 @@ void state(const OuterStateParams<float>& p) {
   with_shape(p.D, p.operands - 1, [&]<int D, int Factors>() {
     using P = Plan<D, Factors>;
     const index_t heads = p.B * p.H, most = ceil_div(p.N, index_t{P::tokens} * 4);
-    const unsigned blocks = flare::resident_blocks(state_kernel<D, Factors>, threads, 0,
+    const unsigned blocks = resident_blocks(state_kernel<D, Factors>, threads, 0,
                                                    heads * P::slices, most > 0 ? most : 1);
     const index_t splits = index_t{blocks} * P::groups;
     const Scratch<float> parts(heads * splits * power(D, Factors + 1));

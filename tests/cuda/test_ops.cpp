@@ -202,7 +202,14 @@ TEST_CASE_TEMPLATE("cuda: norms of sums are what additions and norms are, to the
     check(add_layer_norm(x, a, rows, w), (x + a) + rows);
     check(add_layer_norm(x, a, {}, w), x + a);
     check(add_layer_norm(x, {}, rows, w), x + rows);
+    // Beginning between the places from which 16 bytes are read at once.
+    const auto shifted = slice(drawn({50 * 30 * cols + 1}), 0, 1, 50 * 30 * cols + 1).reshape(x.shape());
+    check(add_layer_norm(x, shifted, rows, w), (x + shifted) + rows);
   }
+  const auto none = zeros<T>({2, 0, 8}, Device::cuda);
+  CHECK(add_layer_norm(none, none, zeros<T>({0, 8}, Device::cuda)).norm.shape() == Shape{2, 0, 8});
+  CHECK_THROWS_WITH(add_layer_norm(none, zeros<T>({2, 0, 8})),
+                    "[add_layer_norm] expected the addend on cuda, where x is; got one on cpu");
 }
 
 TEST_CASE("cuda norms and softmax") {

@@ -11,6 +11,7 @@
 #include "flr/core/feed_forward_params.hpp"
 #include "flr/core/linear_attention_params.hpp"
 #include "flr/core/map_params.hpp"
+#include "flr/core/norm_params.hpp"
 #include "flr/core/outer_params.hpp"
 #include "flr/core/params.hpp"
 #include "flr/core/performer_params.hpp"

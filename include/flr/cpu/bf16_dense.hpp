@@ -115,13 +115,19 @@ inline void residual_mlp_backward(const ResidualMlpBackwardParams<bf16>& p) {
 
 /// The sum of which the norm is taken, rounded after each addition.
 inline void norm_sum(const NormParams<bf16>& p) {
-  for (index_t r = 0; r < p.rows; ++r)
-    for (index_t i = r * p.cols, j = 0; j < p.cols; ++i, ++j) {
-      bf16 v = p.x[i];
-      if (p.add) v = bf16(float(v) + float(p.add[i]));
-      if (p.add_rows) v = bf16(float(v) + float(p.add_rows[r % p.period * p.cols + j]));
-      p.sum[i] = v;
+  const dense::RowChunks chunks = dense::norm_chunks(p.rows, p.cols);
+  parallel_for(chunks.count, [&](index_t chunk) {
+    const index_t begin = chunks.begin(chunk), end = begin + chunks.length(chunk);
+    for (index_t r = begin; r < end; ++r) {
+      const bf16* more = p.add_rows ? p.add_rows + r % p.period * p.cols : nullptr;
+      for (index_t i = r * p.cols, j = 0; j < p.cols; ++i, ++j) {
+        bf16 v = p.x[i];
+        if (p.add) v = bf16(float(v) + float(p.add[i]));
+        if (more) v = bf16(float(v) + float(more[j]));
+        p.sum[i] = v;
+      }
     }
+  });
 }
 
 inline void norm(const NormParams<bf16>& p) {

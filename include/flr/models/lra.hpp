@@ -41,7 +41,7 @@ class Lra : public SequenceModel<T> {
       x = concat<A>({broadcast_to(first, {x.size(0), 1, o.channels}), x}, 1);
       if (keep.defined()) keep = with_class_token(keep);
     }
-    const nn::ResidualStream<A> stream = this->run_blocks(x, keep);
+    const nn::ResidualStream<A> stream = this->run_blocks(std::move(x), keep);
     x = final_norm_ ? final_norm_->of_sum(stream.x, stream.pending).norm : stream.sum();
     if (o.answer == Answer::token) return head_(x.template to<T>());
     const Tensor<T> pooled = pool_tokens<T>(x, o.pool, keep);

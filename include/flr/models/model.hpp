@@ -145,13 +145,13 @@ class BlockModel : public Model<T> {
     check(x.rank() == 3, "[{}] expected x [B,N,c_in], got {}", this->name(), x.shape());
   }
   template <Floating A>
-  Tensor<A> through_blocks(const Tensor<A>& x) const {
+  Tensor<A> through_blocks(Tensor<A> x) const {
     const bool again = this->recompute_what() == Recompute::block;
-    nn::ResidualStream<A> stream{x, {}};
+    nn::ResidualStream<A> stream{std::move(x), {}};
     for (const auto& owner : blocks_) {
       const B& block = *owner;
       if (again) stream = {recompute([&block](const Tensor<A>& t) { return block(t); }, stream.sum()), {}};
-      else stream = block(stream);
+      else stream = block(std::move(stream));
     }
     return projections_.head(stream);
   }
@@ -177,10 +177,13 @@ class Block : public nn::Module<T> {
     return (*this)(nn::ResidualStream<A>{x, {}}).sum();
   }
   template <Floating A>
-  nn::ResidualStream<A> operator()(const nn::ResidualStream<A>& in) const {
-    const auto [x, normed1] = norm1.of_sum(in.x, in.pending);
-    const auto [y, normed2] = norm2.of_sum(x, (*att)(normed1));
-    return {y, (*mlp)(normed2)};
+  nn::ResidualStream<A> operator()(nn::ResidualStream<A> in) const {
+    SumAndNorm<A> s = norm1.of_sum(in.x, in.pending);
+    in = {};  // each tensor goes as soon as the next ones are there
+    in.pending = (*att)(std::exchange(s.norm, {}));
+    s = norm2.of_sum(s.sum, in.pending);
+    in = {};
+    return {s.sum, (*mlp)(s.norm)};
   }
 
   nn::Norm<T> norm1, norm2;

@@ -31,10 +31,13 @@ class SequenceBlock : public nn::Module<T> {
 
   /// `rows`, the vectors of positions, are added in front of the block; they may be undefined.
   template <Floating A>
-  nn::ResidualStream<A> operator()(const nn::ResidualStream<A>& in, const Tensor<A>& rows,
+  nn::ResidualStream<A> operator()(nn::ResidualStream<A> in, const Tensor<A>& rows,
                                    const Tensor<std::uint8_t>& keep) const {
-    const auto [x, normed] = norm1_.of_sum(in.x, in.pending, rows);
-    return feed_forward(x, (*att_)(normed, keep));
+    SumAndNorm<A> s = norm1_.of_sum(in.x, in.pending, rows);
+    in = {};  // each tensor goes as soon as the next ones are there
+    in.pending = (*att_)(std::exchange(s.norm, {}), keep);
+    in.x = std::move(s.sum);
+    return feed_forward(std::move(in));
   }
 
   /// With packed tokens p [B or 1,M,C]: both, one block further.
@@ -42,14 +45,15 @@ class SequenceBlock : public nn::Module<T> {
   mixers::LunaOutput<A> operator()(const Tensor<A>& x, const Tensor<A>& p,
                                    const Tensor<std::uint8_t>& keep) const {
     const mixers::LunaOutput<A> y = (*luna_)(norm1_(x), (*norm_p_)(p), keep);
-    return {feed_forward(x, y.x).sum(), p + y.p};
+    return {feed_forward(nn::ResidualStream<A>{x, y.x}).sum(), p + y.p};
   }
 
  private:
   template <Floating A>
-  nn::ResidualStream<A> feed_forward(const Tensor<A>& x_in, const Tensor<A>& mixed) const {
-    const auto [x, normed] = norm2_.of_sum(x_in, mixed);
-    return {x, (*mlp_)(normed)};
+  nn::ResidualStream<A> feed_forward(nn::ResidualStream<A> in) const {
+    const SumAndNorm<A> s = norm2_.of_sum(in.x, in.pending);
+    in = {};
+    return {s.sum, (*mlp_)(s.norm)};
   }
 
   nn::Norm<T> norm1_, norm2_;

@@ -84,12 +84,12 @@ class SequenceModel : public nn::Module<T> {
   /// All blocks. The positions are added in front of every one of them, as the reference does; packed
   /// tokens, where the mixer carries some, start from their parameters.
   template <Floating A>
-  nn::ResidualStream<A> run_blocks(const Tensor<A>& x, const Tensor<std::uint8_t>& keep) const {
+  nn::ResidualStream<A> run_blocks(Tensor<A> x, const Tensor<std::uint8_t>& keep) const {
     const Tensor<A> positions = positions_.template rows<A>(x.size(1));
     Tensor<A> packed;
     if (packed_embed_.defined())
       packed = unsqueeze(this->template parameter_as<A>(packed_embed_), 0);
-    nn::ResidualStream<A> stream{x, {}};
+    nn::ResidualStream<A> stream{std::move(x), {}};
     for (const auto& owner : blocks_) {
       const SequenceBlock<T>& block = *owner;
       if (packed.defined()) {
@@ -101,7 +101,7 @@ class SequenceModel : public nn::Module<T> {
         };
         stream = {recompute(run, stream.sum(positions)), {}};
       } else {
-        stream = block(stream, positions, keep);
+        stream = block(std::move(stream), positions, keep);
       }
     }
     return stream;

@@ -18,16 +18,6 @@ Tensor<T> feed_forward_composition(const Tensor<T>& x, const Tensor<T>& w1, cons
   return linear(linear(x, w1, b1, act), w2, b2);
 }
 
-namespace detail {
-
-/// The same values where 16 bytes may be loaded at once.
-template <Floating T>
-Tensor<T> aligned(const Tensor<T>& x) {
-  return reinterpret_cast<std::uintptr_t>(x.data()) % 16 ? x.detach().clone() : x;
-}
-
-}  // namespace detail
-
 /// x [.., in], w1 [hidden,in], b1 [hidden], w2 [out,hidden], b2 [out] → [.., out].
 template <Floating T>
 Tensor<T> feed_forward(const Tensor<T>& x_in, const Tensor<T>& w1_in, const Tensor<T>& b1_in,

@@ -3,7 +3,7 @@
 //   x̂ = (x − mean)·rstd (layer norm) or x·rstd (RMS norm), y = x̂·w + b;
 //   dx̂ = dy·w, dx = rstd (dx̂ − mean(dx̂) − x̂ mean(dx̂ x̂)), dw = Σ dy x̂, db = Σ dy.
 // RMS norm has no mean terms. Saves x and the statistics. What a residual block adds to x in front of its norm
-// is added by the same kernel, which then also writes the sum (dx = da = the sum's gradient).
+// is added by the same kernel, which then also writes the sum: its gradient is that of x and of what is added.
 #pragma once
 
 #include <limits>
@@ -34,6 +34,7 @@ inline bool is_tail(const Shape& tail, const Shape& of) {
   return same;
 }
 
+/// What a norm is called with, beside what it is taken of.
 template <Floating T>
 struct NormCall {
   const char* name;
@@ -65,7 +66,8 @@ void record_norm(const NormCall<T>& call, const NormParams<T>& p, const Tensor<T
          });
 }
 
-/// sum = x + a + rows, recorded: its gradient is that of each, nothing is saved or copied.
+/// sum = x + a + rows, recorded: its gradient is that of x and of a, and summed over the other axes that of
+/// rows. Nothing is saved.
 template <Floating T>
 void record_sum(Tensor<T>& sum, const Tensor<T>& x, const Tensor<T>& a, const Tensor<T>& rows) {
   record("add", sum, Inputs(x, a, rows), [](Backward& back) {
@@ -96,6 +98,11 @@ SumAndNorm<T> sum_and_norm(const NormCall<T>& call, const Tensor<T>& x_in, const
   check(!rows_in.defined() || is_tail(rows_in.shape(), x_in.shape()),
         "[{}] expected rows to add of the shape of x's last axes, with x {}; got {}", name, x_in.shape(),
         rows_in.defined() ? rows_in.shape() : Shape{});
+  const auto here = [&](const char* what, const auto& t) {
+    check(!t.defined() || t.device() == x_in.device(), "[{}] expected the {} on {}, where x is; got one on {}", name,
+          what, x_in.device().str(), t.defined() ? t.device().str() : "");
+  };
+  here("weight", w), here("bias", b), here("addend", a_in), here("rows to add", rows_in);
   const auto dense = [](const Tensor<T>& t) { return t.defined() ? contiguous(t) : t; };
   const auto at = [](const auto& t) { return t.defined() ? t.data() : nullptr; };
   const Tensor<T> x = contiguous(x_in), a = dense(a_in), rows = dense(rows_in);
@@ -111,11 +118,14 @@ SumAndNorm<T> sum_and_norm(const NormCall<T>& call, const Tensor<T>& x_in, const
     rstd = Tensor<C>::empty({p.rows}, x.device());
     if (!rms) mean = Tensor<C>::empty({p.rows}, x.device());
   }
-  p.x = x.data(), p.y = y.mutable_data();
+  // As the sum is aligned, so must be what it is made of, or the order of summation were another.
+  const auto ready = [&](const Tensor<T>& t) { return adds && t.defined() ? aligned(t) : t; };
+  const Tensor<T> from = ready(x), addend = ready(a), repeated = ready(rows);
+  p.x = from.data(), p.y = y.mutable_data();
   p.w = at(w), p.b = at(b);
   p.mean = mean.defined() ? mean.mutable_data() : nullptr;
   p.rstd = rstd.defined() ? rstd.mutable_data() : nullptr;
-  p.add = at(a), p.add_rows = at(rows);
+  p.add = at(addend), p.add_rows = at(repeated);
   if (rows.defined()) p.period = cols ? rows.numel() / cols : 0;
   if (adds) p.sum = sum.mutable_data();
   explain_table(name, x);
@@ -142,19 +152,20 @@ Tensor<T> rms_norm(const Tensor<T>& x, const Tensor<compute_t<T>>& w = {},
 }
 
 /// sum = x + a + rows and its layer norm, in one pass. a has the shape of x; rows that of its last axes, as
-/// vectors of positions do; each may be undefined. The same bits as (x + a) + rows and layer_norm.
+/// vectors of positions do. Each may be undefined; where both are, the sum is x itself, not a copy. The same
+/// bits as (x + a) + rows and layer_norm.
 template <Floating T>
 SumAndNorm<T> add_layer_norm(const Tensor<T>& x, const Tensor<T>& a, const Tensor<T>& rows = {},
                              const Tensor<compute_t<T>>& w = {}, const Tensor<compute_t<T>>& b = {},
                              double eps = 1e-5) {
-  return detail::sum_and_norm<T>({"layer_norm", w, b, eps, false}, x, a, rows);
+  return detail::sum_and_norm<T>({"add_layer_norm", w, b, eps, false}, x, a, rows);
 }
 
 /// The same with RMS norm.
 template <Floating T>
 SumAndNorm<T> add_rms_norm(const Tensor<T>& x, const Tensor<T>& a, const Tensor<T>& rows = {},
                            const Tensor<compute_t<T>>& w = {}, double eps = rms_epsilon<T>) {
-  return detail::sum_and_norm<T>({"rms_norm", w, {}, eps, true}, x, a, rows);
+  return detail::sum_and_norm<T>({"add_rms_norm", w, {}, eps, true}, x, a, rows);
 }
 
 /// The definitions in simple operations.

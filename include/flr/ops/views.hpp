@@ -180,6 +180,16 @@ Tensor<T> contiguous(const Tensor<T>& x) {
   return detail::record_view("contiguous", x, x.clone(), [](const Tensor<T>& dy) { return dy; });
 }
 
+namespace detail {
+
+/// The same contiguous values where 16 bytes may be loaded at once; a copy has no graph behind it.
+template <Scalar T>
+Tensor<T> aligned(const Tensor<T>& x) {
+  return reinterpret_cast<std::uintptr_t>(x.data()) % 16 ? x.detach().clone() : x;
+}
+
+}  // namespace detail
+
 template <Scalar T>
 Tensor<T> Tensor<T>::reshape(const Shape& shape) const { return flr::reshape(*this, shape); }
 template <Scalar T>

@@ -1,9 +1,9 @@
-// In place of kernels/flare/launch.hpp: a chip of few multiprocessors, one block on each.
+// In place of kernels/common/resident_blocks.hpp: a chip of few multiprocessors, one block on each.
 #pragma once
 
-#include "flare/problem.hpp"
+#include "common/stream.hpp"
 
-namespace flr::cuda::flare {
+namespace flr::cuda {
 
 template <class Kernel>
 unsigned resident_blocks(Kernel*, int, int, index_t others, index_t most) {
@@ -12,4 +12,4 @@ unsigned resident_blocks(Kernel*, int, int, index_t others, index_t most) {
   return static_cast<unsigned>(blocks > 0 ? blocks : 1);
 }
 
-}  // namespace flr::cuda::flare
+}  // namespace flr::cuda
