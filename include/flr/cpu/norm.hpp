@@ -7,6 +7,7 @@
 
 #include <cmath>
 
+#include "flr/core/norm_params.hpp"
 #include "flr/cpu/dense_chunks.hpp"
 
 FLR_CPU_BEGIN
