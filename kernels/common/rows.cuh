@@ -110,7 +110,8 @@ inline bool aligned_16(const void* a, const void* b = nullptr, const void* c = n
           15) == 0;
 }
 
-/// Blocks of a kernel that loops over rows: at most `most`, and where each makes several passes, equally many.
+/// Blocks of a kernel that loops over rows: at most `most`; where each makes several passes, so many that all
+/// make as many. With few passes that would leave multiprocessors idle.
 inline unsigned even_blocks(index_t passes, index_t most) {
   const index_t each = ceil_div(passes, most);
   return unsigned(each < 4 ? std::min(passes, most) : ceil_div(passes, each));
